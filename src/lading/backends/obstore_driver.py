@@ -1,0 +1,495 @@
+"""The verbs of obstore's stores in both worlds."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+
+from lading import worlds
+from lading.backends.attributes import header, user_metadata
+from lading.backends.base import Backend, explained, is_missing_bucket, summary
+from lading.backends.local import is_staged, staged_beside, sync
+from lading.backends.protocols import Attributes, Body, ObjectInfo, Stored
+from lading.errors import AccessDenied, ObjectExists, ObjectNotFound, StoreError
+from lading.worlds import World
+
+if TYPE_CHECKING:
+    from obstore import Attributes as Headers
+    from obstore import GetOptions, ListStream, ObjectMeta, PutResult
+    from obstore.store import ObjectStore
+
+Mode = Literal["create", "overwrite"]
+Whole: TypeAlias = bytes | bytearray | memoryview
+T = TypeVar("T")
+
+CONCURRENCY = 2
+"""Parts of one upload that are under way at once; it holds as many parts in memory, and half a part more."""
+
+READ = 2**20
+"""Bytes that a stream gathers before it hands them on."""
+
+
+class _Body:
+    """A body on its way through obstore: remembers what it raised, which is none of the store's errors."""
+
+    def __init__(self, chunks: AsyncIterator[bytes | memoryview]) -> None:
+        self.error: BaseException | None = None
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        return self
+
+    async def __anext__(self) -> bytes | memoryview:
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+    async def aclose(self) -> None:
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class _StoppableBody(_Body):
+    """One that a cancelled upload can stop from outside, so that obstore aborts the multipart upload.
+
+    obstore reads each chunk in a task of its own. Cancelling its future instead would leave the parts in the store.
+    """
+
+    _stopped = False
+    _reader: "asyncio.Task[Any] | None" = None
+
+    async def __anext__(self) -> bytes | memoryview:
+        if self._stopped:
+            raise asyncio.CancelledError
+        self._reader = asyncio.current_task()
+        try:
+            return await super().__anext__()
+        finally:
+            self._reader = None
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+
+class _Verbs(ABC):
+    """The verbs, over the calls of one world that the children make."""
+
+    _world: World
+    _body: type[_Body]
+
+    def __init__(self, backend: Backend, store: "ObjectStore", *, fsync: bool) -> None:
+        self._backend = backend
+        self._store = store
+        self._fsync = fsync
+        self._locate = backend.locate
+
+    async def put(self, path: str, body: Body, *, size: int | None, overwrite: bool, attributes: Attributes) -> Stored:
+        location = self._locate(path)
+        mode: Mode = "overwrite" if overwrite else "create"
+        headers = self._headers(attributes)
+        stream = None
+        try:
+            if isinstance(body, (bytes, bytearray, memoryview)):
+                answer = await self._put(location, body, mode, headers)
+            else:
+                stream = self._body(body)
+                answer = await self._put_stream(location, stream, size, mode, headers)
+            if self._fsync:
+                await self._flush(location)
+        except (BaseError, OSError) as error:
+            if stream is not None and stream.error is error:
+                raise
+            raise self._error(error, "store", path) from error
+        return Stored(answer["e_tag"] or None, answer["version"])
+
+    async def get(self, path: str) -> bytes:
+        location = self._locate(path)
+        try:
+            return await self._get(location)
+        except (BaseError, OSError) as error:
+            raise self._error(error, "read", path) from error
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        if start < 0:
+            raise ValueError(f"a range starts at 0 or later, not at {start}")
+        location = self._locate(path)
+        if stop is not None and stop <= start:
+            await self.head(path)
+            return
+        try:
+            stream = await self._open(location, start, stop)
+        except (BaseError, OSError) as error:
+            # Stores refuse a range that starts past the end, each in its own words.
+            if start == 0 or self._is_missing(error) or start < (await self.head(path)).size:
+                raise self._error(error, "read", path) from error
+            return
+        try:
+            while chunk := await self._next(stream):
+                yield chunk
+        except (BaseError, OSError) as error:
+            raise self._error(error, "read", path) from error
+        finally:
+            self._close(stream)
+
+    async def head(self, path: str) -> ObjectInfo:
+        location = self._locate(path)
+        try:
+            return _info(path, await self._head(location))
+        except (BaseError, OSError) as error:
+            raise self._error(error, "look at", path) from error
+
+    async def delete(self, paths: Sequence[str]) -> None:
+        locations = [self._locate(path) for path in paths]
+        if not locations:
+            return
+        try:
+            try:
+                await self._delete(locations)
+            except (BaseError, OSError) as error:
+                if not self._is_missing(error):
+                    raise
+                # Local disk, GCS and Azure stop at the first that is missing, and say it of a missing bucket too.
+                await self._world.each(self._delete_one, locations, limit=10)
+        except (BaseError, OSError) as error:
+            raise self._error(error, "delete", paths[0]) from error
+
+    async def _delete_one(self, location: str) -> None:
+        try:
+            await self._delete([location])
+        except (BaseError, OSError) as error:
+            if not self._is_missing(error) or is_missing_bucket(error):
+                raise
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        location = self._backend.locate_below(prefix)
+        # pyarrow's stubs, which one of the overloads names, are not installed.
+        pages = obstore.list(  # pyright: ignore[reportUnknownMemberType]
+            self._store, location or None, chunk_size=1000
+        )
+        try:
+            while page := await self._next_page(pages):
+                for meta in page:
+                    if not is_staged(meta["path"]):
+                        yield _info(self._backend.relative(meta["path"]), meta)
+        except (BaseError, OSError) as error:
+            raise self._error(error, "list", prefix) from error
+
+    async def copy(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        origin, location = self._locate(source), self._locate(target)
+        try:
+            if overwrite or self._backend.protocol != "s3":
+                await self._copy(origin, location, overwrite=overwrite)
+            else:
+                await self._put(location, b"", "create", None)
+                try:
+                    await self._copy(origin, location, overwrite=True)
+                except BaseException as error:
+                    await self._world.finish(self._release(location, error))
+                    raise
+            if self._fsync:
+                await self._flush(location)
+        except (BaseError, OSError) as error:
+            blamed = source if self._is_missing(error) else target
+            raise self._error(error, "copy", blamed) from error
+
+    async def _put_stream(
+        self, location: str, body: _Body, size: int | None, mode: Mode, headers: "Headers | None"
+    ) -> "PutResult":
+        part = self._backend.part_size(size)
+        try:
+            if mode == "overwrite":
+                return await self._send(location, body, part, headers)
+            return await self._create(location, body, part, headers)
+        finally:
+            await body.aclose()
+
+    async def _create(self, location: str, body: _Body, part: int, headers: "Headers | None") -> "PutResult":
+        await self._put(location, b"", "create", None)
+        try:
+            return await self._send(location, body, part, headers)
+        except BaseException as error:
+            await self._world.finish(self._release(location, error))
+            raise
+
+    async def _release(self, location: str, error: BaseException) -> None:
+        """Delete the empty object that reserved a name, after `error`, which stays the one that is raised."""
+        try:
+            await self._delete([location])
+        except FileNotFoundError:
+            pass
+        except (BaseError, OSError) as left:
+            error.add_note(f"an empty object stays at {location!r}, since it could not be deleted: {summary(left)}")
+
+    async def _flush(self, location: str) -> None:
+        root = _root_of(self._store)
+        await self._world.call(sync, root / location, root)
+
+    def _headers(self, attributes: Attributes) -> "Headers | None":
+        if self._backend.protocol == "file":  # LocalStore raises NotImplementedError
+            return None
+        headers: Headers = {**user_metadata(attributes.metadata, self._backend.protocol)}
+        if content_type := header(attributes.content_type):
+            headers["Content-Type"] = content_type
+        if disposition := header(attributes.content_disposition):
+            headers["Content-Disposition"] = disposition
+        return headers or None
+
+    def _is_missing(self, error: BaseException) -> bool:
+        if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError)):
+            return True
+        # What obstore says of a path below a file, where other stores have no such thing.
+        said = str(error).partition("\n")[0]
+        return self._backend.protocol == "file" and said.endswith("Not a directory (os error 20)")
+
+    def _error(self, error: BaseException, verb: str, path: str) -> StoreError:
+        kind, reason = StoreError, ""
+        if self._is_missing(error):
+            if is_missing_bucket(error) or verb in ("store", "delete", "list"):
+                reason = "its bucket or directory is not there"
+            else:
+                kind, reason = ObjectNotFound, "nothing lies there"
+        elif isinstance(error, (AlreadyExistsError, PreconditionError)):
+            kind, reason = ObjectExists, "something lies there already"
+        elif isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
+            kind = AccessDenied
+        return explained(error, kind, verb=verb, backend=self._backend.key, path=path, reason=reason)
+
+    # What each world does in its own way.
+
+    @abstractmethod
+    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult": ...
+
+    @abstractmethod
+    async def _send(self, location: str, body: Any, part: int, headers: "Headers | None") -> "PutResult": ...
+
+    @abstractmethod
+    async def _get(self, location: str) -> bytes: ...
+
+    @abstractmethod
+    async def _open(self, location: str, start: int, stop: int | None) -> Any: ...
+
+    @abstractmethod
+    async def _next(self, stream: Any) -> bytes: ...
+
+    @abstractmethod
+    async def _head(self, location: str) -> "ObjectMeta": ...
+
+    @abstractmethod
+    async def _delete(self, locations: Sequence[str]) -> None: ...
+
+    @abstractmethod
+    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]": ...
+
+    @abstractmethod
+    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None: ...
+
+    def _close(self, stream: Any) -> None:  # noqa: B027  # most have nothing to do
+        """Stop a read; obstore stops one when nothing refers to its stream any more."""
+
+
+class Inline(_Verbs):
+    """obstore's blocking calls."""
+
+    _world = worlds.inline
+    _body = _Body
+
+    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
+        return obstore.put(self._store, location, body, attributes=headers, mode=mode, use_multipart=False)
+
+    async def _send(self, location: str, body: _Body, part: int, headers: "Headers | None") -> "PutResult":
+        chunks = worlds.iterate(body)
+        return obstore.put(
+            self._store, location, chunks, attributes=headers, chunk_size=part, max_concurrency=CONCURRENCY
+        )
+
+    async def _get(self, location: str) -> bytes:
+        return bytes(obstore.get(self._store, location).bytes())
+
+    async def _open(self, location: str, start: int, stop: int | None) -> Any:
+        return obstore.get(self._store, location, options=_range(start, stop)).stream(READ)
+
+    async def _next(self, stream: Any) -> bytes:
+        return bytes(next(stream, b""))
+
+    async def _head(self, location: str) -> "ObjectMeta":
+        return obstore.head(self._store, location)
+
+    async def _delete(self, locations: Sequence[str]) -> None:
+        obstore.delete(self._store, locations)
+
+    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
+        return next(pages, ())
+
+    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
+        obstore.copy(self._store, origin, location, overwrite=overwrite)
+
+
+class Asyncio(_Verbs):
+    """obstore's coroutines.
+
+    What writes is never abandoned half-way, since the store may still carry it out: a cancelled caller waits for its
+    end, what it made under a new name is deleted, and only then is the cancellation raised.
+    """
+
+    _world = worlds.asyncio_world
+    _body = _StoppableBody
+
+    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
+        put = obstore.put_async(self._store, location, body, attributes=headers, mode=mode, use_multipart=False)
+        return await self._ended(put, location if mode == "create" else None)
+
+    async def _send(self, location: str, body: _StoppableBody, part: int, headers: "Headers | None") -> "PutResult":
+        put = obstore.put_async(
+            self._store, location, body, attributes=headers, chunk_size=part, max_concurrency=CONCURRENCY
+        )
+        return await self._ended(put, None, body)
+
+    async def _get(self, location: str) -> bytes:
+        return bytes(await (await obstore.get_async(self._store, location)).bytes_async())
+
+    async def _open(self, location: str, start: int, stop: int | None) -> Any:
+        return (await obstore.get_async(self._store, location, options=_range(start, stop))).stream(READ)
+
+    async def _next(self, stream: Any) -> bytes:
+        # A default for `anext` makes CPython 3.11 fail on obstore's iterators.
+        try:
+            return bytes(await anext(stream))
+        except StopAsyncIteration:
+            return b""
+
+    async def _head(self, location: str) -> "ObjectMeta":
+        return await obstore.head_async(self._store, location)
+
+    async def _delete(self, locations: Sequence[str]) -> None:
+        await obstore.delete_async(self._store, locations)
+
+    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
+        try:
+            return await anext(pages)
+        except StopAsyncIteration:
+            return ()
+
+    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
+        copy = obstore.copy_async(self._store, origin, location, overwrite=overwrite)
+        await self._ended(copy, None if overwrite else location)
+
+    async def _ended(self, call: Awaitable[T], created: str | None, body: _StoppableBody | None = None) -> T:
+        future = asyncio.ensure_future(call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError as error:
+            if body is not None:
+                body.stop()
+            await self._world.finish(self._undo(future, created, error))
+            raise
+
+    async def _undo(self, future: "asyncio.Future[Any]", created: str | None, error: BaseException) -> None:
+        await asyncio.wait([future])
+        if created is not None and not future.cancelled() and future.exception() is None:
+            await self._release(created, error)
+
+
+class _Local(_Verbs):
+    """Local files are read as files, since a stream of obstore's takes several times as long.
+
+    A stream is written aside and linked to its name: to rename it over a reserved one makes ext4 write it out at once.
+    """
+
+    async def _create(self, location: str, body: _Body, part: int, headers: "Headers | None") -> "PutResult":
+        staged = staged_beside(location)
+        answer = await self._send(staged, body, part, headers)
+        try:
+            await self._copy(staged, location, overwrite=False)
+        finally:
+            await self._world.finish(self._delete([staged]))
+        return answer
+
+    async def _get(self, location: str) -> bytes:
+        return await self._world.call((_root_of(self._store) / location).read_bytes)
+
+    async def _open(self, location: str, start: int, stop: int | None) -> Any:
+        return await self._world.call(_Slice, _root_of(self._store) / location, start, stop)
+
+    async def _next(self, stream: "_Slice") -> bytes:
+        return await self._world.call(stream.read)
+
+    def _close(self, stream: "_Slice") -> None:
+        stream.file.close()
+
+
+class _Slice:
+    """A range of a local file that is read."""
+
+    def __init__(self, path: Path, start: int, stop: int | None) -> None:
+        self.file = path.open("rb", buffering=0)
+        self.file.seek(start)
+        self._left = stop - start if stop is not None else None
+
+    def read(self) -> bytes:
+        chunk = self.file.read(READ if self._left is None else min(READ, self._left))
+        if self._left is not None:
+            self._left -= len(chunk)
+        return chunk
+
+
+class InlineLocal(_Local, Inline):
+    """Local files, blocking."""
+
+
+class AsyncioLocal(_Local, Asyncio):
+    """Local files, in threads where obstore is not faster."""
+
+
+class InlineCloud(Inline):
+    """A store that honours signed URLs, blocking."""
+
+    async def sign(self, path: str, *, method: str, expires_in: int) -> str:
+        location = self._locate(path)
+        try:
+            return obstore.sign(cast("Any", self._store), cast("Any", method), location, timedelta(seconds=expires_in))
+        except (BaseError, OSError) as error:
+            raise self._error(error, "sign", path) from error
+
+
+class AsyncioCloud(Asyncio):
+    """A store that honours signed URLs, in coroutines."""
+
+    async def sign(self, path: str, *, method: str, expires_in: int) -> str:
+        location = self._locate(path)
+        lifetime = timedelta(seconds=expires_in)
+        try:
+            return await obstore.sign_async(cast("Any", self._store), cast("Any", method), location, lifetime)
+        except (BaseError, OSError) as error:
+            raise self._error(error, "sign", path) from error
+
+
+def _info(path: str, meta: "ObjectMeta") -> ObjectInfo:
+    return ObjectInfo(path, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"] or None, meta["version"])
+
+
+def _range(start: int, stop: int | None) -> "GetOptions":
+    if stop is not None:
+        return {"range": (start, stop)}
+    return {"range": {"offset": start}} if start else {}
+
+
+def _root_of(store: "ObjectStore") -> Path:
+    return getattr(store, "prefix", None) or Path("/")
