@@ -1,0 +1,7 @@
+"""Files that commit with their rows: storage for SQLAlchemy and Litestar."""
+
+from lading.file import FileObject
+from lading.orm import FileList, StoredObject
+from lading.storages import Storages, storages
+
+__all__ = ["FileList", "FileObject", "Storages", "StoredObject", "storages"]

@@ -1,0 +1,210 @@
+"""One flush: put what is pending, see what rows let go of, and give each object to one row alone."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy.orm import InstanceState, Mapper, Session
+
+from lading.errors import CleanupError
+from lading.file import FileObject, adopt, claim_of, duplicate, place, store
+from lading.ops.save import Policy
+from lading.orm.bridge import wait
+from lading.orm.cleanup import undo
+from lading.orm.ledger import Before, Key, Ledger, Page, key_of
+from lading.orm.named import Named, named
+from lading.orm.slots import Slot
+from lading.worlds import World
+
+
+class Change(NamedTuple):
+    """An attribute that a flush will write."""
+
+    state: InstanceState[Any]
+    slot: Slot
+
+    @property
+    def files(self) -> list[FileObject]:
+        """The files that it will hold."""
+        return self.slot.current(self.state)
+
+    def swap(self, old: FileObject, new: FileObject) -> None:
+        """Put another file in the place of one."""
+        instance = self.state.obj()
+        if self.slot.type.multiple:
+            files = getattr(instance, self.slot.key)
+            files[:] = [new if file is old else file for file in files]
+        else:
+            setattr(instance, self.slot.key, new)
+
+
+class Wanted(NamedTuple):
+    """A file, and what the column that it goes to asks of it."""
+
+    file: FileObject
+    policy: Policy
+
+
+def prepare(
+    session: Session,
+    ledger: Ledger,
+    frame: object,
+    changes: Sequence[Change],
+    departing: Sequence[InstanceState[Any]],
+    slots: Mapping[type[Any], tuple[Slot, ...]],
+) -> None:
+    """Do for a flush all that must be done before its first statement; when it fails, all of it is undone.
+
+    Args:
+        session: what is flushed.
+        ledger: of the session.
+        frame: the transaction or savepoint that the flush is part of.
+        changes: what it will write.
+        departing: instances whose rows it will delete.
+        slots: by mapped class.
+    """
+    page = Page()
+    try:
+        put(page, _pending(changes))
+        rows = _rows(session, changes, departing, slots)
+        for change in changes:
+            page.gone |= rows.of(change) - {key_of(file) for file in change.files}
+        ledger.departing = {state: rows.all_of(state) for state in departing if state not in rows.switched}
+        _give(page, ledger, changes, rows)
+        for keys in ledger.departing.values():
+            keys -= page.kept
+    except BaseException as error:
+        abandon(page, error)
+        raise
+    ledger.page(frame).merge(page)
+
+
+def put(page: Page, wanted: Sequence[Wanted]) -> None:
+    """Store pending files, several at a time, and note each as soon as it is stored."""
+
+    async def one(world: World, item: Wanted) -> None:
+        before = Before.of(item.file)
+        await store(item.file, world, item.policy)
+        page.put[key_of(item.file)] = item.file
+        page.give(before)
+
+    _each(one, wanted)
+
+
+def take(page: Page, wanted: Sequence[Wanted]) -> None:
+    """Make sure of the objects of files that are nobody's yet, and note them."""
+
+    async def one(world: World, item: Wanted) -> None:
+        before = Before.of(item.file)
+        await adopt(item.file, world, item.policy)
+        page.give(before)
+
+    _each(one, wanted)
+
+
+def abandon(page: Page, error: BaseException) -> None:
+    """Undo what a flush did before it failed, and say with its error what could not be undone."""
+    try:
+        undo(page)
+    except CleanupError as failure:
+        error.add_note(f"{failure.message}: {failure.left}")
+
+
+def _each(one: Any, wanted: Sequence[Wanted]) -> None:
+    if wanted:
+        limit = wanted[0].file.storages.concurrency
+        wait(lambda world: world.each(partial(one, world), wanted, limit))
+
+
+def _pending(changes: Iterable[Change]) -> list[Wanted]:
+    """The files that have to be stored, each once; a column's defaults fill what they leave open."""
+    wanted: dict[int, Wanted] = {}
+    for change in changes:
+        column = change.slot.type
+        for file in change.files:
+            place(file, column.backend, column.storages)
+            if not file.is_stored:
+                wanted.setdefault(id(file), Wanted(file, column.policy))
+    return list(wanted.values())
+
+
+class Rows:
+    """What rows name in the database that a flush will change or delete.
+
+    Attributes:
+        switched: instances that are deleted while another takes their primary key: the row is updated, not deleted.
+    """
+
+    def __init__(self, named: Named, departing: Iterable[InstanceState[Any]]) -> None:
+        self._named = named
+        self._departing = {state.key: state for state in departing}
+        self.switched: set[InstanceState[Any]] = set()
+
+    def of(self, change: Change) -> set[Key]:
+        """The objects that the row names in the attribute that is changed."""
+        state = change.state
+        if not state.has_identity:
+            before = self._departing.get(state.mapper.identity_key_from_instance(state.obj()))
+            if before is None:
+                return set()
+            self.switched.add(before)
+            state = before
+        return self._named.get((state, change.slot.key), set())
+
+    def all_of(self, state: InstanceState[Any]) -> set[Key]:
+        """The objects that the row names in any attribute."""
+        return {key for (named, _), keys in self._named.items() if named is state for key in keys}
+
+
+def _rows(
+    session: Session,
+    changes: Iterable[Change],
+    departing: Sequence[InstanceState[Any]],
+    slots: Mapping[type[Any], tuple[Slot, ...]],
+) -> Rows:
+    """Ask the database what the rows name."""
+    asked: dict[Mapper[Any], tuple[dict[InstanceState[Any], None], dict[str, Slot]]] = defaultdict(lambda: ({}, {}))
+    for change in changes:
+        if change.state.has_identity:
+            states, columns = asked[change.state.mapper]
+            states[change.state] = None
+            columns[change.slot.key] = change.slot
+    for state in departing:
+        states, columns = asked[state.mapper]
+        states[state] = None
+        columns.update({slot.key: slot for slot in slots[state.class_]})
+    found: dict[tuple[InstanceState[Any], str], set[Key]] = {}
+    for mapper, (states, columns) in asked.items():
+        found |= named(partial(session.execute, bind_arguments={"mapper": mapper}), list(states), columns.values())
+    return Rows(found, departing)
+
+
+def _give(page: Page, ledger: Ledger, changes: Sequence[Change], rows: Rows) -> None:
+    """Give each file to the row that will name it: as it is, moved, adopted, or as a copy."""
+    free = ledger.gone() | page.gone
+    free = free.union(*ledger.departing.values())
+    given = ledger.given()
+    seen: set[Key] = set()
+    adopted: list[Wanted] = []
+    copied: list[tuple[Change, FileObject, FileObject]] = []
+    for change in changes:
+        own = rows.of(change)
+        here: dict[Key, bool] = {}
+        for file in change.files:
+            key, wanted = key_of(file), Wanted(file, change.slot.type.policy)
+            fits = here.setdefault(key, key not in seen and (key in own or key in free or key in page.put))
+            if fits:
+                if key in free:
+                    page.keep(key)
+                if claim_of(file) != "flushing":
+                    page.give(Before.of(file))
+            elif claim_of(file) == "free" and key not in seen | given:
+                adopted.append(wanted)
+            else:
+                copied.append((change, file, duplicate(file)))
+            seen.add(key)
+    take(page, adopted)
+    put(page, [Wanted(copy, change.slot.type.policy) for change, _, copy in copied])
+    for change, file, copy in copied:
+        change.swap(file, copy)

@@ -1,0 +1,265 @@
+"""What happens to files when the store, the database or the task fails at the wrong moment."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import ForeignKey, create_engine, event, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from lading import FileObject, StoredObject
+from lading.errors import CleanupError, StoreError
+from tests import databases
+from tests.orm.conftest import Database, Sessions, Store
+from tests.orm.faulty import Faulty
+from tests.orm.models import Base, Document, file, read, registry
+from tests.orm.test_lifecycle import check
+
+
+@pytest.fixture
+def faulty(store: Store) -> Faulty:
+    """The store of the models, failing on cue."""
+    backend = Faulty()
+    registry.register_backend(backend, replace=True)
+    store.backend = backend
+    return backend
+
+
+def test_failing_put(db: Database, store: Store, faulty: Faulty) -> None:
+    """When a put fails, even after the store has kept the object, commit() raises: no row, and nothing in the store."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        faulty.fails = lambda verb, path: verb == "put" and faulty.puts > 3
+        with sessions() as session:
+            session.add_all([Document(file=file(str(n).encode())) for n in range(20)])
+            with pytest.raises(StoreError, match="on fire"):
+                session.commit()
+            assert len(store) == 0
+        with sessions() as session:
+            assert session.scalars(select(Document)).all() == []
+
+
+def test_failing_delete_after_commit(db: Database, store: Store, faulty: Faulty) -> None:
+    """When the replaced object cannot be deleted, commit() raises and says what is left; the row is committed."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(id=1, file=file(b"old"))
+            session.add(document)
+            session.commit()
+            (old,) = store.paths()
+            faulty.fails = lambda verb, path: verb == "delete"
+            document.file = file(b"new")
+            with pytest.raises(CleanupError) as caught:
+                session.commit()
+            assert caught.value.committed
+            assert caught.value.left == (("mem", old),)
+            assert isinstance(caught.value.exceptions[0], StoreError)
+        faulty.fails = lambda verb, path: False
+        with sessions() as session:
+            document = session.get_one(Document, 1)
+            assert read(document.file) == b"new"
+            assert len(store) == 2
+            document.name = "the session goes on"
+            session.commit()
+
+
+def test_failing_delete_after_rollback(db: Database, store: Store, faulty: Faulty) -> None:
+    """When what was put cannot be deleted, rollback() raises and says what is left; the database is rolled back."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add(Document(file=file()))
+            session.flush()
+            faulty.fails = lambda verb, path: verb == "delete"
+            with pytest.raises(CleanupError) as caught:
+                session.rollback()
+            assert not caught.value.committed
+            assert len(caught.value.left) == 1
+            assert session.scalars(select(Document)).all() == []
+
+
+def test_puts_are_bounded(world: Database, store: Store, faulty: Faulty) -> None:
+    """One flush stores several files at once, as many as the registry allows and no more, with one put each."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        faulty.delay = 0.01
+        with sessions() as session:
+            session.add_all([Document(file=file(str(n).encode())) for n in range(40)])
+            session.commit()
+            assert faulty.puts == 40
+            assert faulty.most == registry.concurrency == 8
+            check(session, store)
+
+
+class Deferred(DeclarativeBase):
+    pass
+
+
+class Parent(Deferred):
+    __tablename__ = "parent"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Child(Deferred):
+    __tablename__ = "child"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    parent_id: Mapped[int] = mapped_column(ForeignKey("parent.id", deferrable=True, initially="DEFERRED"))
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("mem", storages=registry))
+
+
+def test_failed_commit(db: Database, store: Store) -> None:
+    """A COMMIT that the database refuses leaves nothing in the store, once the session is rolled back."""
+    if db.name == "mariadb":
+        return  # InnoDB has no deferred constraints, so that nothing can make its COMMIT fail
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            Deferred.metadata.create_all(session.connection())
+            session.commit()
+            session.add(Child(parent_id=7, file=file()))
+            session.flush()
+            with pytest.raises(IntegrityError):
+                session.commit()
+            session.rollback()
+            assert len(store) == 0
+            assert session.scalars(select(Child)).all() == []
+            session.add_all([Parent(id=7), Child(parent_id=7, file=file())])
+            session.commit()
+            assert len(store) == 1
+
+
+KILL = {
+    "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
+    "mariadb": ("SELECT CONNECTION_ID()", "KILL {}"),
+}
+
+
+def test_lost_answer_to_commit(db: Database, store: Store) -> None:
+    """When the connection breaks at COMMIT, nobody knows what the row names: neither the old nor the new file goes."""
+    if db.name == "sqlite":
+        return  # there is no connection to lose
+    who, kill = KILL[db.name]
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(id=1, file=file(b"old"))
+            session.add(document)
+            session.commit()
+            document.file = file(b"new")
+            session.flush()
+            pid = session.scalar(text(who))
+            with sessions() as other:
+                other.execute(text(kill.format(pid)))
+                other.rollback()
+            with pytest.raises(DBAPIError):
+                session.commit()
+            session.rollback()
+            assert len(store) == 2
+        with sessions() as session:
+            document = session.get_one(Document, 1)
+            assert read(document.file) == b"old"
+            session.delete(document)
+            session.commit()
+            assert len(store) == 1
+
+
+def test_lost_connection_before_commit(db: Database, store: Store) -> None:
+    """When the connection breaks before COMMIT was sent, nothing was committed: what was put goes."""
+    if db.name == "sqlite":
+        return  # there is no connection to lose
+    who, kill = KILL[db.name]
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add(Document(file=file()))
+            session.flush()
+            pid = session.scalar(text(who))
+            with sessions() as other:
+                other.execute(text(kill.format(pid)))
+                other.rollback()
+            with pytest.raises(DBAPIError):
+                session.execute(text("SELECT 1"))
+            session.rollback()
+            assert len(store) == 0
+
+
+async def test_cancelled_flush(store: Store, faulty: Faulty, tmp_path: Path) -> None:
+    """A task that is cancelled while its flush stores files leaves nothing behind."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'db'}")
+    databases.begin_for_real(engine.sync_engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+
+    async def work() -> None:
+        async with AsyncSession(engine) as session:
+            session.add_all([Document(file=file(str(n).encode())) for n in range(20)])
+            await session.commit()
+
+    for after in (0.0, 0.01, 0.03, 0.05):
+        faulty.delay = 0.02
+        task = asyncio.create_task(work())
+        await asyncio.sleep(after)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert faulty.running == 0
+        assert len(store) == 0
+    async with AsyncSession(engine) as session:
+        assert (await session.scalars(select(Document))).all() == []
+    await engine.dispose()
+
+
+async def test_cancelled_after_commit(store: Store, tmp_path: Path) -> None:
+    """A task that is cancelled between COMMIT and the deletes finishes them before it ends."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'db'}")
+    databases.begin_for_real(engine.sync_engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    async with AsyncSession(engine) as session:
+        session.add(Document(id=1, file=file(b"old")))
+        await session.commit()
+
+    async def work() -> None:
+        async with AsyncSession(engine) as session:
+            document = await session.get_one(Document, 1)
+            document.file = file(b"new")
+            await session.flush()
+            me = asyncio.current_task()
+            assert me is not None
+            event.listen(session.sync_session, "after_commit", lambda _: me.cancel(), once=True)
+            await session.commit()
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(work())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with AsyncSession(engine) as session:
+        document = await session.get_one(Document, 1)
+        assert document.file is not None
+        assert await document.file.get_content_async() == b"new"
+    assert len(store) == 1
+    await engine.dispose()
+
+
+def test_process_that_forgets(store: Store, tmp_path: Path) -> None:
+    """A session that is simply dropped commits nothing, and its files go when it is collected or closed."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'db'}")
+    databases.begin_for_real(engine)
+    Base.metadata.create_all(engine)
+    session = Session(engine)
+    session.add(Document(file=file()))
+    session.flush()
+    assert len(store) == 1
+    session.close()
+    assert len(store) == 0
+    engine.dispose()

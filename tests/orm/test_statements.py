@@ -1,0 +1,242 @@
+"""INSERT, UPDATE and DELETE statements through a session: stored and cleaned, or refused."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, func, insert, null, select, update
+
+from lading import FileObject
+from lading.errors import NotAFile, OwnedFile, PendingFile, StateError
+from tests.orm.conftest import Database, Sessions, Store
+from tests.orm.models import Base, Document, Limited, file, read, registry
+from tests.orm.test_lifecycle import check
+
+
+def test_insert_many(db: Database, store: Store) -> None:
+    """An INSERT of many rows stores the files of all of them first, and a rollback takes them back."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            for end, left in (("rollback", 0), ("commit", 6)):
+                rows = [{"name": str(n), "file": file(str(n).encode()), "pages": [file(b"p")]} for n in range(3)]
+                session.execute(insert(Document), rows)
+                assert len(store) == 6
+                getattr(session, end)()
+                assert len(store) == left
+            check(session, store)
+
+
+def test_insert_values(db: Database, store: Store) -> None:
+    """Files in values(), one row or several, by attribute name or in a Core insert, are stored."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.execute(insert(Document).values(name="1", file=file(b"1"), pages=[]))
+            session.execute(insert(Document).values([{"name": n, "file": file(n.encode()), "pages": []} for n in "23"]))
+            session.execute(insert(Base.metadata.tables["document"]), {"name": "4", "file": file(b"4"), "pages": []})
+            session.commit()
+            check(session, store)
+            assert len(store) == 4
+
+
+def test_insert_that_fails(db: Database, store: Store) -> None:
+    """When the statement fails, its files are gone at once."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+                session.execute(insert(Document), [{"name": "x", "file": file(), "pages": []} for _ in range(2)])
+            assert len(store) == 0
+            session.rollback()
+
+
+def test_insert_refuses(db: Database, store: Store) -> None:
+    """One file for two rows, a file that another row owns, and an upsert are refused before anything is written."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(file=file())
+            session.add(document)
+            session.commit()
+            once = file()
+            rows: list[dict[str, Any]]
+            for rows in ([{"file": once, "pages": []}] * 2, [{"file": document.file, "pages": []}]):
+                with pytest.raises(OwnedFile):
+                    session.execute(insert(Document), rows)
+            with pytest.raises(StateError, match="INSERT FROM SELECT"):
+                session.execute(insert(Document).from_select(["file", "pages"], select(Document.file, Document.pages)))
+            session.commit()
+            check(session, store)
+            assert len(store) == 1
+
+
+def test_upsert_refuses(db: Database, store: Store) -> None:
+    """An upsert with a file is refused: nobody could tell which row got it."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            statement: Any
+            if db.name == "postgresql":
+                from sqlalchemy.dialects.postgresql import insert as upsert
+
+                statement = upsert(Document).on_conflict_do_nothing()
+            elif db.name == "sqlite":
+                from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
+
+                statement = upsert_sqlite(Document).on_conflict_do_nothing()
+            else:
+                from sqlalchemy.dialects.mysql import insert as upsert_mysql
+
+                statement = upsert_mysql(Document).on_duplicate_key_update(name="x")
+            with pytest.raises(StateError, match="upsert"):
+                session.execute(statement.values(name="a", file=file(), pages=[]))
+            assert len(store) == 0
+
+
+def test_update_one_row(db: Database, store: Store) -> None:
+    """An UPDATE that gives one row a new file replaces the old one with the commit."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(id=n, file=file(str(n).encode())) for n in (1, 2)])
+            session.commit()
+            for end, content in (("rollback", b"1"), ("commit", b"new")):
+                session.execute(update(Document).where(Document.id == 1).values(file=file(b"new")))
+                getattr(session, end)()
+                assert read(session.get_one(Document, 1).file) == content
+                check(session, store)
+                assert len(store) == 2
+
+
+def test_update_to_none(db: Database, store: Store) -> None:
+    """An UPDATE to None, or to SQL NULL, deletes the objects of all rows that it meets, and of no other."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(name=str(n), file=file()) for n in range(6)])
+            session.commit()
+            session.execute(update(Document).where(Document.name < "2").values(file=None))
+            session.execute(update(Document).where(Document.name > "4").values({Document.file: null()}))
+            assert len(store) == 6
+            session.commit()
+            check(session, store)
+            assert len(store) == 3
+
+
+def test_update_of_other_columns(db: Database, store: Store) -> None:
+    """An UPDATE that touches no file column is none of lading's business."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(file=file()) for _ in range(3)])
+            session.commit()
+            session.execute(update(Document).values(folder_id=None))
+            session.commit()
+            check(session, store)
+            assert len(store) == 3
+
+
+def test_update_refuses(db: Database, store: Store) -> None:
+    """One file for several rows, an SQL expression, and a bulk UPDATE by primary key are refused."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(id=n, file=file()) for n in (1, 2)])
+            session.commit()
+            before = store.paths()
+            with pytest.raises(OwnedFile, match="2 rows"):
+                session.execute(update(Document).values(file=file()))
+            with pytest.raises(StateError, match="SQL expression"):
+                session.execute(update(Document).values({Document.file: Document.cover}))
+            with pytest.raises(StateError, match="primary key"):
+                session.execute(update(Document), [{"id": 1, "file": file()}])
+            session.rollback()
+            assert store.paths() == before
+            check(session, store)
+
+
+def test_update_that_meets_no_row(db: Database, store: Store) -> None:
+    """An UPDATE that meets no row does not store its file."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            pending = file()
+            with pytest.raises(PendingFile):
+                session.execute(update(Document).where(Document.id == 7).values(file=pending))
+            session.rollback()
+            assert len(store) == 0
+
+
+def test_delete_rows(db: Database, store: Store) -> None:
+    """A DELETE takes along the objects of the rows that it meets."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(name=str(n), file=file(), pages=[file(), file()]) for n in range(4)])
+            session.commit()
+            for end, left in (("rollback", 12), ("commit", 6)):
+                session.execute(delete(Document).where(Document.name < "2"))
+                getattr(session, end)()
+                assert len(store) == left
+                check(session, store)
+            session.execute(delete(Document))
+            session.commit()
+            assert len(store) == 0
+
+
+def test_rules_of_the_column(db: Database, store: Store) -> None:
+    """The rules of the column hold for statements too."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session, pytest.raises(ValueError, match="too large"):
+            session.execute(insert(Limited), [{"file": file(b"far too many bytes")}])
+        assert len(store) == 0
+
+
+def test_core_connection(db: Database, store: Store) -> None:
+    """On a connection, which lading does not see, a saved file may be written once, a pending one never."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            connection = session.connection()
+            with pytest.raises(PendingFile):
+                connection.execute(insert(Document), {"file": file(), "pages": []})
+            with pytest.raises(NotAFile):
+                connection.execute(insert(Document), {"file": "a path", "pages": []})
+            saved = FileObject("mem", "x", content=b"x", storages=registry).save()
+            connection.execute(insert(Document), {"file": saved, "pages": []})
+            with pytest.raises(OwnedFile):
+                connection.execute(insert(Document), {"file": saved, "pages": []})
+            session.commit()
+            assert session.scalar(select(func.count()).select_from(Document)) == 1
+            check(session, store)
+
+
+def test_bulk_save_objects(db: Database, store: Store) -> None:
+    """bulk_save_objects, which sends no event, refuses a pending file and a file of another row."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(file=file())
+            session.add(document)
+            session.commit()
+            for error, taken in ((PendingFile, file()), (OwnedFile, document.file)):
+                with pytest.raises(error):
+                    session.bulk_save_objects([Document(file=taken)])
+                session.rollback()
+            check(session, store)
+            assert len(store) == 1
