@@ -1,0 +1,346 @@
+"""What is answered to whom asks for a file."""
+
+import re
+from email.message import Message
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lading.serving import Answer, content_disposition, entity_tag, respond
+
+TAG = '"sha256:ab"'
+MODIFIED = 1_700_000_000.75
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+BEFORE, AFTER = "Tue, 14 Nov 2023 22:13:19 GMT", "Tue, 14 Nov 2023 22:13:21 GMT"
+
+
+def ask(method: str = "GET", asked: dict[str, str] | None = None, **changes: Any) -> Answer:
+    about: dict[str, Any] = {
+        "size": 100,
+        "content_type": "image/png",
+        "filename": "a.png",
+        "etag": TAG,
+        "last_modified": MODIFIED,
+        "max_age": 59.9,
+    }
+    return respond(method, asked or {}, **(about | changes))
+
+
+def test_the_whole() -> None:
+    """A plain GET is answered with every byte and with all that a client needs to keep, resume and show it safely."""
+    answer = ask()
+    assert (answer.status, answer.start, answer.stop) == (200, 0, 100)
+    assert dict(answer.headers) == {
+        "accept-ranges": "bytes",
+        "cache-control": "private, max-age=59",
+        "content-disposition": 'inline; filename="a.png"',
+        "content-length": "100",
+        "content-security-policy": (
+            "default-src 'none'; img-src 'self'; media-src 'self'; object-src 'self'; style-src 'unsafe-inline'; "
+            "sandbox"
+        ),
+        "content-type": "image/png",
+        "etag": TAG,
+        "last-modified": DATE,
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+
+
+def test_head_has_the_headers_of_get_and_no_body() -> None:
+    """HEAD says what GET would say, ignores ranges, and sends nothing."""
+    answer = ask("HEAD", {"range": "bytes=0-1"})
+    assert (answer.status, answer.headers) == (200, ask().headers)
+    assert answer.start == answer.stop
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-99", 0, 100),
+        ("bytes=10-19", 10, 20),
+        ("bytes=10-", 10, 100),
+        ("bytes=99-", 99, 100),
+        ("bytes=90-5000", 90, 100),
+        ("bytes=-1", 99, 100),
+        ("bytes=-100", 0, 100),
+        ("bytes=-5000", 0, 100),
+        ("BYTES= 1-2 ", 1, 3),
+    ],
+)
+def test_one_range(asked: str, start: int, stop: int) -> None:
+    """One range, open or from the end too, is answered with 206 and where it lies."""
+    answer = ask(asked={"range": asked})
+    assert (answer.status, answer.start, answer.stop) == (206, start, stop)
+    headers = dict(answer.headers)
+    assert headers["content-range"] == f"bytes {start}-{stop - 1}/100"
+    assert headers["content-length"] == str(stop - start)
+
+
+@pytest.mark.parametrize("asked", ["bytes=100-", "bytes=100-200", "bytes=5000-5001", "bytes=-0"])
+def test_a_range_outside(asked: str) -> None:
+    """A range of which the object has no byte is 416, which says how large it is."""
+    answer = ask(asked={"range": asked})
+    assert (answer.status, answer.start, answer.stop) == (416, 0, 0)
+    headers = dict(answer.headers)
+    assert (headers["content-range"], headers["content-length"]) == ("bytes */100", "0")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "bytes=0-1,5-6",
+        "bytes=5-4",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=1",
+        "lines=1-2",
+        "bytes=+1-2",
+        "bytes=-" + "9" * 5000,
+        "",
+    ],
+)
+def test_a_range_that_is_ignored(asked: str) -> None:
+    """Several ranges, other units and what is no range are answered with the whole."""
+    answer = ask(asked={"range": asked})
+    assert (answer.status, answer.start, answer.stop) == (200, 0, 100)
+    assert "content-range" not in dict(answer.headers)
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-", "bytes=-5", "bytes=3-4", "bytes=-0"])
+def test_an_empty_file_has_no_ranges(asked: str) -> None:
+    """An empty file is answered with 200 and nothing, whatever range is asked for."""
+    answer = ask(asked={"range": asked}, size=0)
+    assert (answer.status, answer.start, answer.stop) == (200, 0, 0)
+    assert dict(answer.headers)["content-length"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("validator", "status"),
+    [
+        (TAG, 206),
+        (DATE, 206),
+        ('"other"', 200),
+        (f"W/{TAG}", 200),
+        (BEFORE, 200),
+        (AFTER, 200),
+        ("nonsense", 200),
+        ("", 200),
+    ],
+)
+def test_if_range(validator: str, status: int) -> None:
+    """A range counts only while the file is exactly the one that the client has a part of."""
+    assert ask(asked={"range": "bytes=1-2", "if-range": validator}).status == status
+
+
+def test_if_range_needs_a_strong_tag() -> None:
+    """A weak tag of the file is no ground to continue it, nor is a date that is not known."""
+    weak = f"W/{TAG}"
+    assert ask(asked={"range": "bytes=1-2", "if-range": weak}, etag=weak).status == 200
+    assert ask(asked={"range": "bytes=1-2", "if-range": DATE}, last_modified=None).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"if-none-match": TAG}, 304),
+        ({"if-none-match": f"W/{TAG}"}, 304),
+        ({"if-none-match": f'"x", "y,z" ,{TAG}'}, 304),
+        ({"if-none-match": " * "}, 304),
+        ({"if-none-match": '"x"'}, 200),
+        ({"if-none-match": "sha256:ab"}, 200),
+        ({"if-none-match": '"x"', "if-modified-since": AFTER}, 200),
+        ({"if-modified-since": DATE}, 304),
+        ({"if-modified-since": AFTER}, 304),
+        ({"if-modified-since": BEFORE}, 200),
+        ({"if-modified-since": "yesterday"}, 200),
+        ({"if-match": TAG}, 200),
+        ({"if-match": "*"}, 200),
+        ({"if-match": f'"x", {TAG}'}, 200),
+        ({"if-match": '"x"'}, 412),
+        ({"if-match": f"W/{TAG}"}, 412),
+        ({"if-match": TAG, "if-unmodified-since": BEFORE}, 200),
+        ({"if-unmodified-since": BEFORE}, 412),
+        ({"if-unmodified-since": DATE}, 200),
+        ({"if-unmodified-since": "Tue, 99 Foo 2023 22:13:20 GMT"}, 200),
+        ({"if-match": '"x"', "if-none-match": TAG}, 412),
+        ({"if-match": TAG, "if-none-match": TAG}, 304),
+    ],
+)
+def test_conditions(method: str, asked: dict[str, str], status: int) -> None:
+    """Conditions are weighed in the order of RFC 9110, section 13.2.2; dates that are none do not count."""
+    assert ask(method, asked).status == status
+
+
+def test_what_304_and_412_carry() -> None:
+    """304 has what the client's cache needs and no length; 412 has an empty body."""
+    unchanged = ask(asked={"if-none-match": TAG})
+    assert dict(unchanged.headers).keys() == {"accept-ranges", "cache-control", "etag", "last-modified"}
+    assert dict(ask(asked={"if-match": '"x"'}).headers)["content-length"] == "0"
+    assert unchanged.start == unchanged.stop
+
+
+def test_conditions_on_a_file_that_nothing_is_known_of() -> None:
+    """Without a tag and a date no condition that names one holds."""
+    unknown: dict[str, Any] = {"etag": None, "last_modified": None}
+    assert ask(asked={"if-none-match": TAG}, **unknown).status == 200
+    assert ask(asked={"if-modified-since": AFTER}, **unknown).status == 200
+    assert ask(asked={"if-unmodified-since": BEFORE}, **unknown).status == 200
+    assert ask(asked={"if-match": TAG}, **unknown).status == 412
+    assert ask(asked={"if-match": "*"}, **unknown).status == 200
+    assert {"etag", "last-modified"}.isdisjoint(dict(ask(**unknown).headers))
+
+
+@pytest.mark.parametrize("moment", [-1.0, 1e300, float("nan")])
+def test_a_time_that_http_cannot_say(moment: float) -> None:
+    """A time before 1970 or after 9999 is left out."""
+    assert "last-modified" not in dict(ask(last_modified=moment).headers)
+
+
+def test_cache_never_outlives_the_url() -> None:
+    """The client may keep an answer for whole seconds, never longer than told and never less than zero."""
+    assert dict(ask(max_age=0.9).headers)["cache-control"] == "private, max-age=0"
+    assert dict(ask(max_age=-5).headers)["cache-control"] == "private, max-age=0"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [
+        ("image/png", "inline"),
+        ("IMAGE/PNG", "inline"),
+        ("video/mp4", "inline"),
+        ("audio/mpeg", "inline"),
+        ("application/pdf", "inline"),
+        ("application/json", "inline"),
+        ("text/plain; charset=utf-8", "inline"),
+        ("text/html", "attachment"),
+        ("text/HTML; charset=utf-8", "attachment"),
+        ("image/svg+xml", "attachment"),
+        ("IMAGE/SVG+XML", "attachment"),
+        ("application/xhtml+xml", "attachment"),
+        ("text/xml", "attachment"),
+        ("text/javascript", "attachment"),
+        ("application/octet-stream", "attachment"),
+        ("application/zip", "attachment"),
+        ("text/x-component", "attachment"),
+        ("", "attachment"),
+        ("image", "attachment"),
+        ("image/png\r\nx: y", "attachment"),
+    ],
+)
+def test_what_is_shown(content_type: str, kind: str) -> None:
+    """Only what browsers show and never run is inline."""
+    assert content_disposition("a", content_type) == f'{kind}; filename="a"'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boxed"),
+    [
+        ("application/pdf", False),
+        ("audio/mpeg", False),
+        ("video/mp4", False),
+        ("image/png", True),
+        ("text/plain", True),
+        ("text/html", True),
+        ("image/svg+xml", True),
+    ],
+)
+def test_no_type_may_run_scripts(content_type: str, boxed: bool) -> None:
+    """No type may run scripts, and all are in a sandbox but those that browsers would not show or play in one."""
+    policy = dict(ask(content_type=content_type).headers)["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "script-src" not in policy
+    assert policy.endswith("; sandbox") == boxed
+
+
+def test_text_says_its_encoding() -> None:
+    """Plain text is declared as UTF-8, so that no browser guesses."""
+    assert dict(ask(content_type="text/plain").headers)["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("filename", "value"),
+    [
+        ("a b.pdf", 'inline; filename="a b.pdf"'),
+        ("naïve.pdf", "inline; filename=\"na_ve.pdf\"; filename*=UTF-8''na%C3%AFve.pdf"),
+        ("报告.pdf", "inline; filename=\"__.pdf\"; filename*=UTF-8''%E6%8A%A5%E5%91%8A.pdf"),
+        ('a"b\\".pdf', "inline; filename=\"_.pdf\"; filename*=UTF-8''%22.pdf"),
+        ("50%.pdf", "inline; filename=\"50_.pdf\"; filename*=UTF-8''50%25.pdf"),
+        ("a;b*.pdf", "inline; filename=\"a_b_.pdf\"; filename*=UTF-8''a%3Bb%2A.pdf"),
+        ("../../etc/passwd", "inline; filename=\"passwd\"; filename*=UTF-8''passwd"),
+    ],
+)
+def test_names(filename: str, value: str) -> None:
+    """A name that is not plain ASCII is there twice, readable by old and by new clients."""
+    assert content_disposition(filename, "application/pdf") == value
+
+
+@given(st.text())
+@example('x"; filename="evil.exe')
+@example("a\r\nSet-Cookie: a=b")
+@example("\ud800")
+@example("a\u202egnp.exe")
+def test_no_name_breaks_the_header(filename: str) -> None:
+    """Whatever a file is called, the header is one line of ASCII that a parser reads as one name."""
+    value = content_disposition(filename, "image/png")
+    assert re.fullmatch(r"[ -~]+", value)
+    message = Message()
+    message["content-disposition"] = value
+    params = message.get_params(header="content-disposition", unquote=True)
+    assert params is not None
+    assert params[0] == ("inline", "")
+    assert [name for name, _ in params[1:]] in (["filename"], ["filename", "filename*"], ["filename", "filename"])
+    if "filename*" in value:
+        assert unquote(value.rpartition("UTF-8''")[2], errors="strict")
+
+
+HEADER = st.text(st.characters(max_codepoint=255), max_size=40)
+ASKED = ["range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"]
+
+
+@given(
+    st.sampled_from(["GET", "HEAD"]),
+    st.dictionaries(
+        st.sampled_from(ASKED),
+        HEADER
+        | st.from_regex(r"bytes=\d{0,25}-\d{0,25}", fullmatch=True)
+        | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ [A-Z+\d-]*"),
+    ),
+    st.integers(0, 2**60),
+    st.text(),
+    st.text(),
+    st.none() | st.text(),
+)
+def test_nothing_that_is_asked_breaks_it(
+    method: str, asked: dict[str, str], size: int, content_type: str, filename: str, etag: str | None
+) -> None:
+    """Whatever is asked of whatever file, the answer is one that HTTP knows, in clean headers, within the object."""
+    answer = ask(method, asked, size=size, content_type=content_type, filename=filename, etag=entity_tag(None, etag))
+    assert answer.status in {200, 206, 304, 412, 416}
+    assert 0 <= answer.start <= answer.stop <= size
+    assert all(re.fullmatch(r"[a-z-]+", name) and re.fullmatch(r"[ -~]+", value) for name, value in answer.headers)
+    if answer.start < answer.stop:
+        assert dict(answer.headers)["content-length"] == str(answer.stop - answer.start)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "etag", "tag"),
+    [
+        ("sha256:ab", '"store"', '"sha256:ab"'),
+        (None, '"store"', '"store"'),
+        (None, 'W/"store"', 'W/"store"'),
+        (None, "bare", None),
+        (None, '"a"b"', None),
+        ('x"y', None, None),
+        (None, '"a\r\nb"', None),
+        (None, None, None),
+    ],
+)
+def test_entity_tag(checksum: str | None, etag: str | None, tag: str | None) -> None:
+    """The tag is the checksum, else the store's, and nothing that is not well-formed."""
+    assert entity_tag(checksum, etag) == tag
