@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Engine, create_engine
@@ -20,16 +20,35 @@ Sessions = sessionmaker[Session]
 Scenario = Callable[[Sessions], None]
 
 
+class Kind(NamedTuple):
+    """A driver, and the world that it is used in."""
+
+    driver: str
+    is_async: bool
+
+    def __str__(self) -> str:
+        return f"{self.driver}-{'asyncio' if self.is_async else 'inline'}"
+
+
+KINDS = [*(Kind(driver, False) for driver in databases.SYNC), *(Kind(driver, True) for driver in databases.ASYNC)]
+
+
+def on(*names: str, inline_only: bool = False) -> pytest.MarkDecorator:
+    """Run a test on these databases alone."""
+    kinds = [kind for kind in KINDS if kind.driver.partition("+")[0] in names and not (inline_only and kind.is_async)]
+    return pytest.mark.parametrize("db", kinds, indirect=True, ids=str)
+
+
 class Database:
     """Runs scenarios: in the caller's thread over a sync driver, in a greenlet on a loop over an async one."""
 
-    def __init__(self, url: Any, driver: str) -> None:
+    def __init__(self, url: Any, kind: Kind) -> None:
         self.url = url
-        self.is_async = driver in databases.ASYNC
-        self.name = driver.partition("+")[0]
+        self.kind = kind
+        self.name = kind.driver.partition("+")[0]
 
     def __call__(self, scenario: Scenario) -> None:
-        if self.is_async:
+        if self.kind.is_async:
             asyncio.run(self._on_loop(scenario))
             return
         engine = create_engine(self.url)
@@ -53,16 +72,16 @@ class Database:
         scenario(sessionmaker(engine))
 
 
-@pytest.fixture(params=[*databases.SYNC, *databases.ASYNC], ids=lambda driver: driver)
+@pytest.fixture(params=KINDS, ids=str)
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with empty_database(request.param, request, tmp_path) as url:
+    with empty_database(request.param.driver, request, tmp_path) as url:
         yield Database(url, request.param)
 
 
-@pytest.fixture(params=["sqlite", "sqlite+aiosqlite"], ids=["inline", "asyncio"])
+@pytest.fixture(params=[kind for kind in KINDS if "sqlite" in kind.driver], ids=str)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database where only the world matters, not the dialect."""
-    with empty_database(request.param, request, tmp_path) as url:
+    with empty_database(request.param.driver, request, tmp_path) as url:
         yield Database(url, request.param)
 
 

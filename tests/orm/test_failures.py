@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from lading import FileObject, StoredObject
 from lading.errors import CleanupError, StoreError
 from tests import databases
-from tests.orm.conftest import Database, Sessions, Store
+from tests.orm.conftest import Database, Sessions, Store, on
 from tests.orm.faulty import Faulty
 from tests.orm.models import Base, Document, file, read, registry
 from tests.orm.test_lifecycle import check
@@ -114,10 +114,10 @@ class Child(Deferred):
     file: Mapped[FileObject | None] = mapped_column(StoredObject("mem", storages=registry))
 
 
+# InnoDB has no deferred constraints: nothing can make its COMMIT fail.
+@on("sqlite", "postgresql")
 def test_failed_commit(db: Database, store: Store) -> None:
     """A COMMIT that the database refuses leaves nothing in the store, once the session is rolled back."""
-    if db.name == "mariadb":
-        return  # InnoDB has no deferred constraints, so that nothing can make its COMMIT fail
 
     @db
     def scenario(sessions: Sessions) -> None:
@@ -142,10 +142,13 @@ KILL = {
 }
 
 
+# SQLite has no connection to lose.
+over_a_network = on("postgresql", "mariadb")
+
+
+@over_a_network
 def test_lost_answer_to_commit(db: Database, store: Store) -> None:
     """When the connection breaks at COMMIT, nobody knows what the row names: neither the old nor the new file goes."""
-    if db.name == "sqlite":
-        return  # there is no connection to lose
     who, kill = KILL[db.name]
 
     @db
@@ -172,10 +175,9 @@ def test_lost_answer_to_commit(db: Database, store: Store) -> None:
             assert len(store) == 1
 
 
+@over_a_network
 def test_lost_connection_before_commit(db: Database, store: Store) -> None:
     """When the connection breaks before COMMIT was sent, nothing was committed: what was put goes."""
-    if db.name == "sqlite":
-        return  # there is no connection to lose
     who, kill = KILL[db.name]
 
     @db

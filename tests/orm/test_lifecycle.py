@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -354,6 +354,39 @@ def test_row_switch(db: Database, store: Store) -> None:
             check(session, store)
             (again,) = session.scalars(select(Document))
             assert read(again.file) == b"3"
+
+
+def test_row_switch_keeps_what_it_does_not_set(db: Database, store: Store) -> None:
+    """A row made anew under its key, without a file, goes on naming the old one: who takes that file gets a copy."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(id=1, file=file(b"1"))
+            session.add(document)
+            session.commit()
+            taken = document.file
+            session.delete(document)
+            session.add_all([Document(id=1, name="anew", cover=file(b"2")), Document(id=2, file=taken)])
+            session.commit()
+            check(session, store)
+
+
+def test_expunged_after_its_file_was_stored(world: Database, store: Store) -> None:
+    """What was stored for an instance that then leaves the flush goes, and its file is pending again."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(file=file())
+            session.add_all([document, Document()])
+            event.listen(session, "before_flush", lambda session, *_: session.expunge(document), once=True)
+            session.commit()
+            assert len(store) == 0
+            session.add(document)
+            session.commit()
+            check(session, store)
+            assert len(store) == 1
 
 
 def test_metadata_marks_the_row(db: Database, store: Store) -> None:

@@ -2,13 +2,15 @@
 
 import copy
 import pickle
+from contextlib import suppress
+from threading import Thread
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from lading import FileObject
 from lading.errors import IntegrityFailure, ObjectNotFound, OwnedFile
-from tests.orm.conftest import Database, Sessions, Store
+from tests.orm.conftest import Database, Sessions, Store, on
 from tests.orm.models import Document, file, read, registry
 from tests.orm.test_lifecycle import check
 
@@ -321,3 +323,35 @@ def test_moved_away_meanwhile(db: Database, store: Store) -> None:
         with sessions() as session:
             check(session, store)
             assert len(store) == 2
+
+
+@on("postgresql", "mariadb", inline_only=True)
+def test_moved_away_at_the_same_time(db: Database, store: Store) -> None:
+    """Between this session's looking at a row and its writing it, no other can move the file away."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(id=1, file=file(b"x")), Document(id=2)])
+            session.commit()
+
+        def move() -> None:
+            with sessions() as session, suppress(ObjectNotFound):  # it comes too late: what it moves is gone by then
+                first, second = session.get_one(Document, 1), session.get_one(Document, 2)
+                second.file, first.file = first.file, None
+                session.commit()
+
+        with sessions() as session:
+            document = session.get_one(Document, 1)
+            mover = Thread(target=move)
+
+            def looked(*_: object) -> None:
+                mover.start()
+                mover.join(0.5)  # it waits for this session, so that this ends; unless nothing holds it back
+
+            document.file = file(b"y")
+            event.listen(session.connection(), "after_cursor_execute", looked, once=True)
+            session.commit()
+            mover.join()
+        with sessions() as session:
+            check(session, store)

@@ -177,3 +177,23 @@ def test_failing_flush_in_a_savepoint(db: Database, store: Store) -> None:
             session.commit()
             check(session, store)
             assert len(store) == 2
+
+
+def test_taken_in_a_savepoint_and_offered_again(db: Database, store: Store) -> None:
+    """A file that a row took over in a savepoint is that row's: another that is given it there gets a copy."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            first, second, third = Document(file=file(b"moved")), Document(), Document()
+            session.add_all([first, second, third])
+            session.commit()
+            moved, first.file = first.file, None
+            session.flush()
+            session.begin_nested()
+            second.file = moved
+            session.flush()
+            third.file = moved
+            session.commit()
+            check(session, store)
+            assert len(store) == 2

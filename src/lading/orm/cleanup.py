@@ -16,7 +16,9 @@ def settle(page: Page) -> None:
     Raises:
         CleanupError: some of it is still there; the transaction is committed all the same.
     """
-    _delete(page.unwanted(), "was committed, and what it replaced", committed=True)
+    keys = page.unwanted()
+    page.forget_unwritten()
+    _delete(keys, "was committed, and what it replaced", committed=True)
 
 
 def undo(page: Page) -> None:

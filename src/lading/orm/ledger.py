@@ -83,6 +83,12 @@ class Page:
         for before in reversed(self.given):
             restore(*before)
 
+    def forget_unwritten(self) -> None:
+        """Make the files what they were that were given to a row and never written to it."""
+        for before in reversed(self.given):
+            if claim_of(before.file) == "flushing":
+                restore(*before)
+
 
 class Ledger:
     """The pages of one session, each by its transaction or savepoint, the outermost first.
