@@ -105,6 +105,8 @@ class TestContentTypes:
             (content_types("IMAGE/PNG "), "image/png", True),
             (content_types("image/png"), "Image/PNG; q=1", True),
             (content_types("image/png"), "image/jpeg", False),
+            (content_types("image/jpg"), "image/jpeg", True),
+            (content_types(deny=["application/javascript"]), "text/javascript", False),
             (content_types("image/*"), "image/svg+xml", True),
             (content_types("image/*"), "imagex/png", False),
             (content_types("image/*"), "image", True),

@@ -54,7 +54,7 @@ def test_an_unknown_key_says_which_are_known(registry: Storages) -> None:
     assert isinstance(caught.value, LookupError)
 
 
-@pytest.mark.parametrize("wrong", [object(), 1, ObstoreBackend], ids=repr)
+@pytest.mark.parametrize("wrong", [object(), 1, ObstoreBackend], ids=["object", "number", "class"])
 def test_only_backends_are_registered(registry: Storages, wrong: object) -> None:
     """Anything else is refused at once, and not when a file is stored."""
     with pytest.raises(ConfigurationError):

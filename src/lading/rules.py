@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from lading.errors import ConfigurationError, ExtensionNotAllowed, TooLarge, TooSmall, TypeNotAllowed
 from lading.paths import extension
+from lading.mediatypes import canonical
 from lading.record import Candidate
 
 Rule: TypeAlias = Callable[[Candidate], None]
@@ -79,8 +80,8 @@ class min_size:  # noqa: N801  # reads as the function that it is to its users
 class content_types:  # noqa: N801  # reads as the function that it is to its users
     """Only the given content types, or all but the denied ones; `image/*` stands for every image.
 
-    What is judged is the type that was decided on, so name types as they are sniffed: `image/jpeg`, never `image/jpg`.
-    Without patterns everything is allowed that is not denied; what is both allowed and denied is denied.
+    What is judged is the type that was decided on. A type may be called by any of its names: `image/jpg` is
+    `image/jpeg`. Without patterns everything is allowed that is not denied; what is both allowed and denied is denied.
 
     Raises:
         ConfigurationError: neither patterns nor denied ones are given, or one of them is no media type.
@@ -212,7 +213,7 @@ def _media_range(pattern: str) -> str:
     lowered = pattern.strip().lower()
     if not _MEDIA_RANGE(lowered):
         raise ConfigurationError(f"{pattern!r} is no content type, such as 'image/png' or 'image/*'")
-    return lowered
+    return canonical(lowered) or lowered
 
 
 def _extension(spelled: str) -> str:

@@ -66,15 +66,18 @@ def test_more_than_32_bits(db: Database, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "expected"),
+    ("dialect", "member"),
     [
-        (sqlite.dialect, "CAST(CAST(JSON_EXTRACT(document.file, '$.\"size\"') AS VARCHAR) AS BIGINT)"),
-        (postgresql.dialect, "CAST(CAST(document.file ->> 'size' AS VARCHAR) AS BIGINT)"),
+        (sqlite.dialect, "JSON_EXTRACT(document.file, '$.\"size\"')"),
+        (postgresql.dialect, "document.file ->> 'size'"),
         (mysql.dialect, "JSON_EXTRACT(document.file, '$.\"size\"')"),
     ],
     ids=["sqlite", "postgresql", "mysql"],
 )
-def test_compiles(dialect: Any, expected: str) -> None:
+def test_compiles(dialect: Any, member: str) -> None:
     """The size is taken out of the JSON as a 64 bit number."""
-    compiled = select(Document.file.size).compile(dialect=dialect(), compile_kwargs={"literal_binds": True})
-    assert expected in str(compiled)
+    compiled = str(
+        select(Document.file.size).compile(dialect=dialect(), compile_kwargs={"literal_binds": True}),
+    )
+    assert member in compiled
+    assert "AS BIGINT)" in compiled or "AS SIGNED INTEGER)" in compiled
