@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lading.errors import ConfigurationError, ExtensionNotAllowed, TooLarge, TooSmall, TypeNotAllowed
-from lading.paths import extension
 from lading.mediatypes import canonical
+from lading.paths import extension
 from lading.record import Candidate
 
 Rule: TypeAlias = Callable[[Candidate], None]

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _DENIALS = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "403"}
 
@@ -160,7 +161,7 @@ class FSSpecDriver:
     def _error(self, error: Exception, verb: str, path: str) -> StoreError:
         kind, reason, codes = StoreError, "", _codes(error)
         if isinstance(error, _MISSING):
-            if is_missing_bucket(error) or verb in ("store", "list"):
+            if codes & _NO_BUCKET or is_missing_bucket(error) or verb in ("store", "list"):
                 reason = "its bucket or directory is not there"
             else:
                 kind, reason = ObjectNotFound, "nothing lies there"

@@ -159,7 +159,11 @@ class _MemoryUpload:
 
 
 class _CloudUpload:
-    """One request for content that is whole, else a multipart upload that is create-only when it is completed."""
+    """One request for content that is whole, else a multipart upload.
+
+    On S3 a create-only one overwrites an empty object that reserved the name: not every server of that protocol knows
+    conditions when an upload is completed. Google and Azure do.
+    """
 
     def __init__(
         self,
@@ -192,8 +196,11 @@ class _CloudUpload:
         if len(chunk) == 0:
             return
         if self._file is None:
-            mode = "xb" if self._create else "wb"
             options = _options(self._protocol, self._attributes)
+            mode = "xb" if self._create else "wb"
+            if self._create and self._protocol == "s3":
+                self.put(b"")
+                mode = "wb"
             self._file = self._fs.open(self._location, mode, block_size=self._part_size, **options)
         self._file.write(chunk)
 
@@ -211,7 +218,7 @@ class _CloudUpload:
         return Stored()
 
     def discard(self) -> None:
-        if self._file is not None and not self._stored:
+        if self._file is not None:
             _abandon(self._file)
         if self._stored:
             self._fs.rm_file(self._location)
