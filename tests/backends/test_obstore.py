@@ -381,3 +381,15 @@ class TestConfiguration:
         for path in ("../outside", "a/../../outside", "/outside", "..\\outside", "%2e%2e/outside"):
             with pytest.raises(InvalidPath):
                 worlds.run(driver.get(path))
+
+
+def test_a_body_that_reads_from_obstore_itself(tmp_path: Path) -> None:
+    """A stream into one store may be a stream out of another: obstore's runtime is not entered twice."""
+    origin = ObstoreBackend("origin", "memory://").driver(worlds.inline)
+    target = ObstoreBackend("target", str(tmp_path.as_uri())).driver(worlds.inline)
+    content = b"0123456789abcdef" * 2**20
+    worlds.run(origin.put("a", content, size=None, overwrite=False, attributes=Attributes()))
+    for driver in (target, origin):
+        body = origin.read("a")
+        worlds.run(driver.put("b", body, size=None, overwrite=False, attributes=Attributes()))
+        assert worlds.run(driver.get("b")) == content

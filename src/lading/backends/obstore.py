@@ -16,7 +16,7 @@ from obstore.store import (
 
 from lading import worlds
 from lading.backends.base import LEAST_PART, Backend, checked_prefix, summary
-from lading.backends.obstore_driver import Asyncio, AsyncioCloud, AsyncioLocal, Inline, InlineCloud, InlineLocal
+from lading.backends.obstore_worlds import Asyncio, AsyncioCloud, AsyncioLocal, Inline, InlineCloud, InlineLocal
 from lading.backends.protocols import Driver
 from lading.errors import ConfigurationError
 from lading.media import Trust

@@ -1,11 +1,9 @@
-"""The verbs of obstore's stores in both worlds."""
+"""The verbs of obstore's stores, over the calls that each world makes in its own way."""
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import obstore
 from obstore.exceptions import (
@@ -16,84 +14,28 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from lading import worlds
 from lading.backends.attributes import header, user_metadata
 from lading.backends.base import Backend, explained, is_missing_bucket, summary
-from lading.backends.local import is_staged, staged_beside, sync
+from lading.backends.local import is_staged, sync
+from lading.backends.obstore_body import OutgoingBody
 from lading.backends.protocols import Attributes, Body, ObjectInfo, Stored
 from lading.errors import AccessDenied, ObjectExists, ObjectNotFound, StoreError
 from lading.worlds import World
 
 if TYPE_CHECKING:
     from obstore import Attributes as Headers
-    from obstore import GetOptions, ListStream, ObjectMeta, PutResult
+    from obstore import ListStream, ObjectMeta, PutResult
     from obstore.store import ObjectStore
 
 Mode = Literal["create", "overwrite"]
 Whole: TypeAlias = bytes | bytearray | memoryview
-T = TypeVar("T")
-
-CONCURRENCY = 2
-"""Parts of one upload that are under way at once; it holds as many parts in memory, and half a part more."""
-
-READ = 2**20
-"""Bytes that a stream gathers before it hands them on."""
 
 
-class _Body:
-    """A body on its way through obstore: remembers what it raised, which is none of the store's errors."""
-
-    def __init__(self, chunks: AsyncIterator[bytes | memoryview]) -> None:
-        self.error: BaseException | None = None
-        self._chunks = chunks
-
-    def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
-        return self
-
-    async def __anext__(self) -> bytes | memoryview:
-        try:
-            return await anext(self._chunks)
-        except StopAsyncIteration:
-            raise
-        except BaseException as error:
-            self.error = error
-            raise
-
-    async def aclose(self) -> None:
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()
-
-
-class _StoppableBody(_Body):
-    """One that a cancelled upload can stop from outside, so that obstore aborts the multipart upload.
-
-    obstore reads each chunk in a task of its own. Cancelling its future instead would leave the parts in the store.
-    """
-
-    _stopped = False
-    _reader: "asyncio.Task[Any] | None" = None
-
-    async def __anext__(self) -> bytes | memoryview:
-        if self._stopped:
-            raise asyncio.CancelledError
-        self._reader = asyncio.current_task()
-        try:
-            return await super().__anext__()
-        finally:
-            self._reader = None
-
-    def stop(self) -> None:
-        self._stopped = True
-        if self._reader is not None:
-            self._reader.cancel()
-
-
-class _Verbs(ABC):
+class Verbs(ABC):
     """The verbs, over the calls of one world that the children make."""
 
     _world: World
-    _body: type[_Body]
+    _body: type[OutgoingBody]
 
     def __init__(self, backend: Backend, store: "ObjectStore", *, fsync: bool) -> None:
         self._backend = backend
@@ -211,7 +153,7 @@ class _Verbs(ABC):
             raise self._error(error, "copy", blamed) from error
 
     async def _put_stream(
-        self, location: str, body: _Body, size: int | None, mode: Mode, headers: "Headers | None"
+        self, location: str, body: OutgoingBody, size: int | None, mode: Mode, headers: "Headers | None"
     ) -> "PutResult":
         part = self._backend.part_size(size)
         try:
@@ -221,7 +163,7 @@ class _Verbs(ABC):
         finally:
             await body.aclose()
 
-    async def _create(self, location: str, body: _Body, part: int, headers: "Headers | None") -> "PutResult":
+    async def _create(self, location: str, body: OutgoingBody, part: int, headers: "Headers | None") -> "PutResult":
         await self._put(location, b"", "create", None)
         try:
             return await self._send(location, body, part, headers)
@@ -239,7 +181,7 @@ class _Verbs(ABC):
             error.add_note(f"an empty object stays at {location!r}, since it could not be deleted: {summary(left)}")
 
     async def _flush(self, location: str) -> None:
-        root = _root_of(self._store)
+        root = root_of(self._store)
         await self._world.call(sync, root / location, root)
 
     def _headers(self, attributes: Attributes) -> "Headers | None":
@@ -305,191 +247,10 @@ class _Verbs(ABC):
         """Stop a read; obstore stops one when nothing refers to its stream any more."""
 
 
-class Inline(_Verbs):
-    """obstore's blocking calls."""
-
-    _world = worlds.inline
-    _body = _Body
-
-    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
-        return obstore.put(self._store, location, body, attributes=headers, mode=mode, use_multipart=False)
-
-    async def _send(self, location: str, body: _Body, part: int, headers: "Headers | None") -> "PutResult":
-        chunks = worlds.iterate(body)
-        return obstore.put(
-            self._store, location, chunks, attributes=headers, chunk_size=part, max_concurrency=CONCURRENCY
-        )
-
-    async def _get(self, location: str) -> bytes:
-        return bytes(obstore.get(self._store, location).bytes())
-
-    async def _open(self, location: str, start: int, stop: int | None) -> Any:
-        return obstore.get(self._store, location, options=_range(start, stop)).stream(READ)
-
-    async def _next(self, stream: Any) -> bytes:
-        return bytes(next(stream, b""))
-
-    async def _head(self, location: str) -> "ObjectMeta":
-        return obstore.head(self._store, location)
-
-    async def _delete(self, locations: Sequence[str]) -> None:
-        obstore.delete(self._store, locations)
-
-    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
-        return next(pages, ())
-
-    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
-        obstore.copy(self._store, origin, location, overwrite=overwrite)
-
-
-class Asyncio(_Verbs):
-    """obstore's coroutines.
-
-    What writes is never abandoned half-way, since the store may still carry it out: a cancelled caller waits for its
-    end, what it made under a new name is deleted, and only then is the cancellation raised.
-    """
-
-    _world = worlds.asyncio_world
-    _body = _StoppableBody
-
-    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
-        put = obstore.put_async(self._store, location, body, attributes=headers, mode=mode, use_multipart=False)
-        return await self._ended(put, location if mode == "create" else None)
-
-    async def _send(self, location: str, body: _StoppableBody, part: int, headers: "Headers | None") -> "PutResult":
-        put = obstore.put_async(
-            self._store, location, body, attributes=headers, chunk_size=part, max_concurrency=CONCURRENCY
-        )
-        return await self._ended(put, None, body)
-
-    async def _get(self, location: str) -> bytes:
-        return bytes(await (await obstore.get_async(self._store, location)).bytes_async())
-
-    async def _open(self, location: str, start: int, stop: int | None) -> Any:
-        return (await obstore.get_async(self._store, location, options=_range(start, stop))).stream(READ)
-
-    async def _next(self, stream: Any) -> bytes:
-        # A default for `anext` makes CPython 3.11 fail on obstore's iterators.
-        try:
-            return bytes(await anext(stream))
-        except StopAsyncIteration:
-            return b""
-
-    async def _head(self, location: str) -> "ObjectMeta":
-        return await obstore.head_async(self._store, location)
-
-    async def _delete(self, locations: Sequence[str]) -> None:
-        await obstore.delete_async(self._store, locations)
-
-    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
-        try:
-            return await anext(pages)
-        except StopAsyncIteration:
-            return ()
-
-    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
-        copy = obstore.copy_async(self._store, origin, location, overwrite=overwrite)
-        await self._ended(copy, None if overwrite else location)
-
-    async def _ended(self, call: Awaitable[T], created: str | None, body: _StoppableBody | None = None) -> T:
-        future = asyncio.ensure_future(call)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError as error:
-            if body is not None:
-                body.stop()
-            await self._world.finish(self._undo(future, created, error))
-            raise
-
-    async def _undo(self, future: "asyncio.Future[Any]", created: str | None, error: BaseException) -> None:
-        await asyncio.wait([future])
-        if created is not None and not future.cancelled() and future.exception() is None:
-            await self._release(created, error)
-
-
-class _Local(_Verbs):
-    """Local files are read as files, since a stream of obstore's takes several times as long.
-
-    A stream is written aside and linked to its name: to rename it over a reserved one makes ext4 write it out at once.
-    """
-
-    async def _create(self, location: str, body: _Body, part: int, headers: "Headers | None") -> "PutResult":
-        staged = staged_beside(location)
-        answer = await self._send(staged, body, part, headers)
-        try:
-            await self._copy(staged, location, overwrite=False)
-        finally:
-            await self._world.finish(self._delete([staged]))
-        return answer
-
-    async def _get(self, location: str) -> bytes:
-        return await self._world.call((_root_of(self._store) / location).read_bytes)
-
-    async def _open(self, location: str, start: int, stop: int | None) -> Any:
-        return await self._world.call(_Slice, _root_of(self._store) / location, start, stop)
-
-    async def _next(self, stream: "_Slice") -> bytes:
-        return await self._world.call(stream.read)
-
-    def _close(self, stream: "_Slice") -> None:
-        stream.file.close()
-
-
-class _Slice:
-    """A range of a local file that is read."""
-
-    def __init__(self, path: Path, start: int, stop: int | None) -> None:
-        self.file = path.open("rb", buffering=0)
-        self.file.seek(start)
-        self._left = stop - start if stop is not None else None
-
-    def read(self) -> bytes:
-        chunk = self.file.read(READ if self._left is None else min(READ, self._left))
-        if self._left is not None:
-            self._left -= len(chunk)
-        return chunk
-
-
-class InlineLocal(_Local, Inline):
-    """Local files, blocking."""
-
-
-class AsyncioLocal(_Local, Asyncio):
-    """Local files, in threads where obstore is not faster."""
-
-
-class InlineCloud(Inline):
-    """A store that honours signed URLs, blocking."""
-
-    async def sign(self, path: str, *, method: str, expires_in: int) -> str:
-        location = self._locate(path)
-        try:
-            return obstore.sign(cast("Any", self._store), cast("Any", method), location, timedelta(seconds=expires_in))
-        except (BaseError, OSError) as error:
-            raise self._error(error, "sign", path) from error
-
-
-class AsyncioCloud(Asyncio):
-    """A store that honours signed URLs, in coroutines."""
-
-    async def sign(self, path: str, *, method: str, expires_in: int) -> str:
-        location = self._locate(path)
-        lifetime = timedelta(seconds=expires_in)
-        try:
-            return await obstore.sign_async(cast("Any", self._store), cast("Any", method), location, lifetime)
-        except (BaseError, OSError) as error:
-            raise self._error(error, "sign", path) from error
-
-
 def _info(path: str, meta: "ObjectMeta") -> ObjectInfo:
     return ObjectInfo(path, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"] or None, meta["version"])
 
 
-def _range(start: int, stop: int | None) -> "GetOptions":
-    if stop is not None:
-        return {"range": (start, stop)}
-    return {"range": {"offset": start}} if start else {}
-
-
-def _root_of(store: "ObjectStore") -> Path:
+def root_of(store: "ObjectStore") -> Path:
+    """The directory that a store of local files is rooted in."""
     return getattr(store, "prefix", None) or Path("/")

@@ -1,0 +1,224 @@
+"""How each world calls obstore, and what local disk and the clouds do differently."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import obstore
+from obstore.exceptions import BaseError
+
+from lading import worlds
+from lading.backends.local import staged_beside
+from lading.backends.obstore_body import OutgoingBody, Pipe, StoppableBody
+from lading.backends.obstore_driver import Mode, Verbs, Whole, root_of
+
+if TYPE_CHECKING:
+    from obstore import Attributes as Headers
+    from obstore import GetOptions, ListStream, ObjectMeta, PutResult
+
+T = TypeVar("T")
+
+CONCURRENCY = 2
+"""Parts of one upload that are under way at once; it holds as many parts in memory, and half a part more."""
+
+READ = 2**20
+"""Bytes that a stream gathers before it hands them on."""
+
+
+class Inline(Verbs):
+    """obstore's blocking calls."""
+
+    _world = worlds.inline
+    _body = OutgoingBody
+
+    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
+        return obstore.put(self._store, location, body, attributes=headers, mode=mode, use_multipart=False)
+
+    async def _send(self, location: str, body: OutgoingBody, part: int, headers: "Headers | None") -> "PutResult":
+        pipe = Pipe()
+
+        def upload() -> "PutResult":
+            try:
+                return obstore.put(
+                    self._store, location, pipe, attributes=headers, chunk_size=part, max_concurrency=CONCURRENCY
+                )
+            finally:
+                pipe.close()
+
+        uploading = self._world.start(upload)
+        try:
+            async for chunk in body:
+                if not pipe.send(chunk):
+                    break
+            pipe.send(None)
+        except BaseException as error:
+            pipe.send(error)
+        return await uploading
+
+    async def _get(self, location: str) -> bytes:
+        return bytes(obstore.get(self._store, location).bytes())
+
+    async def _open(self, location: str, start: int, stop: int | None) -> Any:
+        return obstore.get(self._store, location, options=_range(start, stop)).stream(READ)
+
+    async def _next(self, stream: Any) -> bytes:
+        return bytes(next(stream, b""))
+
+    async def _head(self, location: str) -> "ObjectMeta":
+        return obstore.head(self._store, location)
+
+    async def _delete(self, locations: Sequence[str]) -> None:
+        obstore.delete(self._store, locations)
+
+    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
+        return next(pages, ())
+
+    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
+        obstore.copy(self._store, origin, location, overwrite=overwrite)
+
+
+class Asyncio(Verbs):
+    """obstore's coroutines.
+
+    What writes is never abandoned half-way, since the store may still carry it out: a cancelled caller waits for its
+    end, what it made under a new name is deleted, and only then is the cancellation raised.
+    """
+
+    _world = worlds.asyncio_world
+    _body = StoppableBody
+
+    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
+        put = obstore.put_async(self._store, location, body, attributes=headers, mode=mode, use_multipart=False)
+        return await self._ended(put, location if mode == "create" else None)
+
+    async def _send(self, location: str, body: StoppableBody, part: int, headers: "Headers | None") -> "PutResult":
+        put = obstore.put_async(
+            self._store, location, body, attributes=headers, chunk_size=part, max_concurrency=CONCURRENCY
+        )
+        return await self._ended(put, None, body)
+
+    async def _get(self, location: str) -> bytes:
+        return bytes(await (await obstore.get_async(self._store, location)).bytes_async())
+
+    async def _open(self, location: str, start: int, stop: int | None) -> Any:
+        return (await obstore.get_async(self._store, location, options=_range(start, stop))).stream(READ)
+
+    async def _next(self, stream: Any) -> bytes:
+        # A default for `anext` makes CPython 3.11 fail on obstore's iterators.
+        try:
+            return bytes(await anext(stream))
+        except StopAsyncIteration:
+            return b""
+
+    async def _head(self, location: str) -> "ObjectMeta":
+        return await obstore.head_async(self._store, location)
+
+    async def _delete(self, locations: Sequence[str]) -> None:
+        await obstore.delete_async(self._store, locations)
+
+    async def _next_page(self, pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
+        try:
+            return await anext(pages)
+        except StopAsyncIteration:
+            return ()
+
+    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
+        copy = obstore.copy_async(self._store, origin, location, overwrite=overwrite)
+        await self._ended(copy, None if overwrite else location)
+
+    async def _ended(self, call: Awaitable[T], created: str | None, body: StoppableBody | None = None) -> T:
+        future = asyncio.ensure_future(call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError as error:
+            if body is not None:
+                body.stop()
+            await self._world.finish(self._undo(future, created, error))
+            raise
+
+    async def _undo(self, future: "asyncio.Future[Any]", created: str | None, error: BaseException) -> None:
+        await asyncio.wait([future])
+        if created is not None and not future.cancelled() and future.exception() is None:
+            await self._release(created, error)
+
+
+class _Local(Verbs):
+    """Local files are read as files, since a stream of obstore's takes several times as long.
+
+    A stream is written aside and linked to its name: to rename it over a reserved one makes ext4 write it out at once.
+    """
+
+    async def _create(self, location: str, body: OutgoingBody, part: int, headers: "Headers | None") -> "PutResult":
+        staged = staged_beside(location)
+        answer = await self._send(staged, body, part, headers)
+        try:
+            await self._copy(staged, location, overwrite=False)
+        finally:
+            await self._world.finish(self._delete([staged]))
+        return answer
+
+    async def _get(self, location: str) -> bytes:
+        return await self._world.call((root_of(self._store) / location).read_bytes)
+
+    async def _open(self, location: str, start: int, stop: int | None) -> Any:
+        return await self._world.call(_Slice, root_of(self._store) / location, start, stop)
+
+    async def _next(self, stream: "_Slice") -> bytes:
+        return await self._world.call(stream.read)
+
+    def _close(self, stream: "_Slice") -> None:
+        stream.file.close()
+
+
+class _Slice:
+    """A range of a local file that is read."""
+
+    def __init__(self, path: Path, start: int, stop: int | None) -> None:
+        self.file = path.open("rb", buffering=0)
+        self.file.seek(start)
+        self._left = stop - start if stop is not None else None
+
+    def read(self) -> bytes:
+        chunk = self.file.read(READ if self._left is None else min(READ, self._left))
+        if self._left is not None:
+            self._left -= len(chunk)
+        return chunk
+
+
+class InlineLocal(_Local, Inline):
+    """Local files, blocking."""
+
+
+class AsyncioLocal(_Local, Asyncio):
+    """Local files, in threads where obstore is not faster."""
+
+
+class InlineCloud(Inline):
+    """A store that honours signed URLs, blocking."""
+
+    async def sign(self, path: str, *, method: str, expires_in: int) -> str:
+        location = self._locate(path)
+        try:
+            return obstore.sign(cast("Any", self._store), cast("Any", method), location, timedelta(seconds=expires_in))
+        except (BaseError, OSError) as error:
+            raise self._error(error, "sign", path) from error
+
+
+class AsyncioCloud(Asyncio):
+    """A store that honours signed URLs, in coroutines."""
+
+    async def sign(self, path: str, *, method: str, expires_in: int) -> str:
+        location = self._locate(path)
+        lifetime = timedelta(seconds=expires_in)
+        try:
+            return await obstore.sign_async(cast("Any", self._store), cast("Any", method), location, lifetime)
+        except (BaseError, OSError) as error:
+            raise self._error(error, "sign", path) from error
+
+
+def _range(start: int, stop: int | None) -> "GetOptions":
+    if stop is not None:
+        return {"range": (start, stop)}
+    return {"range": {"offset": start}} if start else {}
