@@ -555,6 +555,11 @@ def hold(file: FileObject, holder: object) -> None:
     file._holder = holder
 
 
+def is_held(file: FileObject) -> bool:
+    """Whether something is told when the file's record changes in place."""
+    return file._holder is not None
+
+
 def on_change(callback: Callable[[FileObject, object], None]) -> None:
     """Call `callback(file, holder)` when the record of a file that something holds changes in place."""
     _on_change.append(callback)
@@ -572,9 +577,7 @@ def _attachable(metadata: Mapping[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError, RecursionError) as error:
             raise RecordError(f"the metadata {name!r} cannot be written as JSON: {error}") from error
         if again != {name: value}:
-            raise RecordError(
-                f"the metadata {name!r} is not JSON: {value!r:.80} would come back as {again[name]!r:.80}"
-            )
+            raise RecordError(f"the metadata {name!r} holds what JSON does not: {value!r:.80}")
         attached |= again
     return attached
 
