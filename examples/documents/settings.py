@@ -1,0 +1,23 @@
+"""Where the example keeps its database and its files; all of it can be said in the environment.
+
+- `LADING_EXAMPLE_DATA`: a directory for the database and, by default, the files; `data` beside this module.
+- `LADING_EXAMPLE_STORE`: the URL of the store. `s3://bucket/prefix` is all that S3 needs: credentials, region and
+  endpoint (`AWS_ENDPOINT_URL`) are taken from the environment as by any other client.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+DATA = Path(os.environ.get("LADING_EXAMPLE_DATA") or Path(__file__).with_name("data")).resolve()
+DATA.mkdir(parents=True, exist_ok=True)
+
+STORE = os.environ.get("LADING_EXAMPLE_STORE") or (DATA / "files").as_uri()
+
+# obstore finds the endpoint in the environment by itself; only said aloud does it switch plain HTTP on.
+ENDPOINT = os.environ.get("AWS_ENDPOINT_URL")
+STORE_OPTIONS: dict[str, Any] = {"aws_endpoint": ENDPOINT} if ENDPOINT and STORE.startswith("s3://") else {}
+
+# One process, and URLs for an hour: a secret of its own is enough. Several processes would have to share one.
+SECRET = secrets.token_bytes(32)
