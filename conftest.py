@@ -1,6 +1,7 @@
 """Every Python code block in the README and the docs runs as a test, in order, in one namespace per document.
 
 A document's blocks run in a directory of their own with an event loop of their own, so a block may `await` at its top.
+The engines that they make are disposed of and the backends that they register forgotten, so none has to tidy up.
 """
 
 import ast
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from lading import storages
 
 
 def evaluate(example: Example) -> None:
@@ -29,11 +34,19 @@ def evaluate(example: Example) -> None:
 
 def enter(namespace: dict[str, Any]) -> None:
     directory = tempfile.TemporaryDirectory(prefix="lading-docs-")
-    namespace.update(__directory__=directory, __back__=Path.cwd(), __runner__=asyncio.Runner())
+    runner = asyncio.Runner()
+    namespace.update(__name__="__main__", __directory__=directory, __back__=Path.cwd(), __runner__=runner)
     os.chdir(directory.name)
 
 
 def leave(namespace: dict[str, Any]) -> None:
+    for value in list(namespace.values()):
+        if isinstance(value, Engine):
+            value.dispose()
+        elif isinstance(value, AsyncEngine):
+            namespace["__runner__"].run(value.dispose())
+    storages.clear_backends()
+    storages.signer = None
     namespace["__runner__"].close()
     os.chdir(namespace["__back__"])
     namespace["__directory__"].cleanup()
