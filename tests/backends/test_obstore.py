@@ -87,6 +87,16 @@ class TestLocal(BackendContract):
             await put(driver, "left#1", b"")
 
     @in_its_world
+    async def test_etag(self, backend: ObstoreBackend, world: World) -> None:
+        """A put answers the etag that a look at the file gives afterwards, small file or stream."""
+        driver = backend.driver(world)
+        small = await driver.put("small", b"x", size=1, overwrite=False, attributes=Attributes())
+        body = stream(*[b"x" * 2**20] * 6)
+        large = await driver.put("large", body, size=None, overwrite=False, attributes=Attributes())
+        assert small.etag == (await driver.head("small")).etag
+        assert large.etag == (await driver.head("large")).etag
+
+    @in_its_world
     async def test_fsync_reaches_file_and_directories(
         self, backend: ObstoreBackend, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -208,7 +208,7 @@ class Verbs(ABC):
                 reason = "its bucket or directory is not there"
             else:
                 kind, reason = ObjectNotFound, "nothing lies there"
-        elif isinstance(error, (AlreadyExistsError, PreconditionError)):
+        elif isinstance(error, (AlreadyExistsError, PreconditionError, FileExistsError)):
             kind, reason = ObjectExists, "something lies there already"
         elif isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
             kind = AccessDenied
