@@ -41,6 +41,7 @@ class Verbs(ABC):
         self._backend = backend
         self._store = store
         self._fsync = fsync
+        self._root: Path = getattr(store, "prefix", None) or Path("/")  # of local files
         self._locate = backend.locate
 
     async def put(self, path: str, body: Body, *, size: int | None, overwrite: bool, attributes: Attributes) -> Stored:
@@ -181,8 +182,7 @@ class Verbs(ABC):
             error.add_note(f"an empty object stays at {location!r}, since it could not be deleted: {summary(left)}")
 
     async def _flush(self, location: str) -> None:
-        root = root_of(self._store)
-        await self._world.call(sync, root / location, root)
+        await self._world.call(sync, self._root / location, self._root)
 
     def _headers(self, attributes: Attributes) -> "Headers | None":
         if self._backend.protocol == "file":  # LocalStore raises NotImplementedError
@@ -249,8 +249,3 @@ class Verbs(ABC):
 
 def _info(path: str, meta: "ObjectMeta") -> ObjectInfo:
     return ObjectInfo(path, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"] or None, meta["version"])
-
-
-def root_of(store: "ObjectStore") -> Path:
-    """The directory that a store of local files is rooted in."""
-    return getattr(store, "prefix", None) or Path("/")

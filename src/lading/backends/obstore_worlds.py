@@ -12,7 +12,7 @@ from obstore.exceptions import BaseError
 from lading import worlds
 from lading.backends.local import staged_beside, write
 from lading.backends.obstore_body import OutgoingBody, Pipe, StoppableBody
-from lading.backends.obstore_driver import Mode, Verbs, Whole, root_of
+from lading.backends.obstore_driver import Mode, Verbs, Whole
 
 if TYPE_CHECKING:
     from obstore import Attributes as Headers
@@ -160,14 +160,14 @@ class _Local(Verbs):
         return answer
 
     def _write(self, location: str, body: Whole, mode: Mode) -> "PutResult":
-        path = f"{root_of(self._store)}/{location}"
+        path = f"{self._root}/{location}"
         return {"e_tag": write(path, body, create=mode == "create"), "version": None}
 
     async def _get(self, location: str) -> bytes:
-        return await self._world.call((root_of(self._store) / location).read_bytes)
+        return await self._world.call((self._root / location).read_bytes)
 
     async def _open(self, location: str, start: int, stop: int | None) -> Any:
-        return await self._world.call(_Slice, root_of(self._store) / location, start, stop)
+        return await self._world.call(_Slice, self._root / location, start, stop)
 
     async def _next(self, stream: "_Slice") -> bytes:
         return await self._world.call(stream.read)
