@@ -211,6 +211,13 @@ class TestRefused:
             with pytest.raises(RecordError, match="the file"):
                 record.to_json()
 
+    def test_what_a_driver_decoded(self) -> None:
+        """JSON that a driver has decoded to something else than text or an object is an error of ours."""
+        value: Any
+        for value in (5, True, ["a"]):
+            with pytest.raises(RecordError, match="not the record"):
+                FileRecord.from_json(value)
+
 
 class TestCandidate:
     def test_is_a_value(self) -> None:

@@ -85,7 +85,7 @@ class FileRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
         """
         try:
             data = msgspec.json.decode(text, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, TypeError) as error:
             shown = bytes(text) if isinstance(text, msgspec.Raw) else text
             raise RecordError(f"not the record of a stored file: {error}: {shown!r:.200}") from error
         return cls.from_dict(data)

@@ -51,7 +51,7 @@ class FileComparator(TypeDecorator.Comparator[Any]):
 
     @property
     def metadata(self) -> Any:
-        """The metadata, as SQLAlchemy's JSON expression: `Document.file.metadata["kind"].as_string() == "invoice"`."""
+        """The metadata as SQLAlchemy's JSON expression, to be indexed and compared with `as_string()` and its kin."""
         return type_coerce(self.expr, JSON())["metadata"]
 
     def __eq__(self, other: object) -> Any:
