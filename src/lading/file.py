@@ -528,6 +528,11 @@ def place(file: FileObject, backend: str | StorageBackend | None, storages: Stor
         file._storages = storages
 
 
+def move_to_registry(file: FileObject, storages: Storages) -> None:
+    """Let another registry say which backend the key of a file means."""
+    file._storages = storages
+
+
 async def store(file: FileObject, world: World, policy: saving.Policy) -> None:
     """Store a pending file by the policy of its column."""
     await _save(file, world, None, policy, False, None)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from lading.backends.protocols import StorageBackend
 from lading.errors import CleanupError, LadingError
 from lading.orm.bridge import wait
-from lading.orm.ledger import Key, Page
+from lading.orm.key import Key
+from lading.orm.ledger import Page
 from lading.worlds import World
 
 

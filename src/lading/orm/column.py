@@ -64,13 +64,15 @@ class StoredObject(TypeDecorator[Any]):
         return dialect.type_descriptor(kind(none_as_null=True))
 
     def __repr__(self) -> str:
+        """What Alembic writes into a migration: what the column is, without what it refuses or how it names objects."""
         backend = self.backend if isinstance(self.backend, str | None) else self.backend.key
-        shown = {"multiple": self.multiple, "rules": self.rules, "path": self.path}
-        return f"StoredObject(backend={backend!r}{''.join(f', {k}={v!r}' for k, v in shown.items() if v)})"
+        return f"StoredObject(backend={backend!r}{', multiple=True' if self.multiple else ''})"
 
     def compare_values(self, x: Any, y: Any) -> bool:
         if isinstance(x, FileObject) and isinstance(y, FileObject):
             return x is y or (x == y and x.record == y.record)
+        if isinstance(x, FileList) and isinstance(y, FileList):
+            return len(x) == len(y) and all(map(self.compare_values, x, y))
         return bool(x == y)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:

@@ -13,26 +13,31 @@ from sqlalchemy import Connection, Result, event, inspect
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import flag_modified
 
-from lading.file import FileObject, claim, claim_of, hold, on_change
+from lading.file import FileObject, claim, claim_of, hold, move_to_registry, on_change
 from lading.orm import cleanup, statements
 from lading.orm.flush import Change, prepare
-from lading.orm.ledger import Key, Ledger
+from lading.orm.key import Key
+from lading.orm.ledger import Ledger, Page
 from lading.orm.list import FileList
 from lading.orm.named import named
+from lading.orm.plan import Plan
 from lading.orm.slots import Slot, slots_of
 
 _LEDGER = "lading.ledger"
+_FILES = "lading.files"
 
-_slots: dict[type[Any], tuple[Slot, ...]] = {}
+_slots: weakref.WeakKeyDictionary[Mapper[Any], tuple[Slot, ...]] = weakref.WeakKeyDictionary()
 
 
 @event.listens_for(Mapper, "mapper_configured")
 def _configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     """Listen to the classes that have files, and to no others."""
     slots = slots_of(mapper)
-    if not slots or class_ in _slots:
+    if not slots:
         return
-    _slots[class_] = slots
+    _slots[mapper] = slots
+    event.listen(mapper, "before_insert", _writing)
+    event.listen(mapper, "before_update", _writing)
     event.listen(mapper, "after_insert", _written)
     event.listen(mapper, "after_update", _written)
     event.listen(mapper, "before_delete", _deleting)
@@ -41,11 +46,12 @@ def _configured(mapper: Mapper[Any], class_: type[Any]) -> None:
             attribute = getattr(class_, slot.key)
             FileList.associate_with_attribute(attribute)
             event.listen(attribute, "init_scalar", partial(_empty, slot.key), raw=True, retval=True, propagate=True)
+    event.listen(class_, "pickle", _pickling, raw=True)
+    event.listen(class_, "unpickle", _unpickled, raw=True)
     keys = tuple(slot.key for slot in slots if not slot.type.multiple)
     if keys:
         event.listen(class_, "load", partial(_loaded, keys), raw=True)
         event.listen(class_, "refresh", partial(_loaded, keys), raw=True)
-        event.listen(class_, "unpickle", partial(_loaded, keys), raw=True)
 
 
 def _empty(key: str, state: InstanceState[Any], _: object, values: dict[str, Any]) -> FileList:
@@ -63,6 +69,20 @@ def _loaded(keys: Iterable[str], state: InstanceState[Any], *_: object) -> None:
             hold(file, state)
 
 
+def _pickling(state: InstanceState[Any], pickled: dict[str, Any]) -> None:
+    """An instance gets its attributes back after its state: that remembers which files it had."""
+    pickled[_FILES] = {slot.key: slot.current(state) for slot in _slots[state.mapper]}
+
+
+def _unpickled(state: InstanceState[Any], pickled: dict[str, Any]) -> None:
+    """A file comes out of a pickle without its registry, which is that of its column, and tells nobody of changes."""
+    for slot in _slots[state.mapper]:
+        for file in pickled.get(_FILES, {}).get(slot.key, ()):
+            move_to_registry(file, slot.type.storages)
+            if not slot.type.multiple:
+                hold(file, state)
+
+
 def _changed(file: FileObject, holder: object) -> None:
     """A file has changed in place: the row that holds it is dirty."""
     if isinstance(holder, weakref.ref):
@@ -73,7 +93,7 @@ def _changed(file: FileObject, holder: object) -> None:
     state = cast("InstanceState[Any]", holder)
     instance = state.obj()
     if instance is not None:
-        for slot in _slots[state.class_]:
+        for slot in _slots[state.mapper]:
             if state.dict.get(slot.key) is file:
                 flag_modified(instance, slot.key)
 
@@ -89,16 +109,18 @@ def _before_flush(session: Session, _: object, instances: Sequence[object] | Non
     changes = [
         Change(state, slot)
         for state in _files(session.new, only)
-        for slot in _slots[state.class_]
+        for slot in _slots[state.mapper]
         if state.dict.get(slot.key) is not None
     ]
     changes += [
         Change(state, slot)
         for state in _files(session.dirty, only)
-        for slot in _slots[state.class_]
+        for slot in _slots[state.mapper]
         if slot.changed(state)
     ]
     departing = list(_files(session.deleted, only))
+    if _LEDGER in session.info:
+        _ledger(session).plan = Plan()
     if changes or departing:
         prepare(session, _ledger(session), _frame(session), changes, departing, _slots)
 
@@ -106,23 +128,45 @@ def _before_flush(session: Session, _: object, instances: Sequence[object] | Non
 def _files(instances: Iterable[object], only: set[Any] | None) -> Iterable[InstanceState[Any]]:
     """The instances that may have files, among those that are flushed."""
     for instance in instances:
-        if type(instance) in _slots:
-            state: InstanceState[Any] = inspect(instance)
-            if only is None or state in only:
-                yield state
+        state: InstanceState[Any] = inspect(instance)
+        if state.mapper in _slots and (only is None or state in only):
+            yield state
+
+
+def _writing(mapper: Mapper[Any], connection: Connection, instance: object) -> None:
+    """A row is about to be written, perhaps otherwise than planned: another listener may have changed files since."""
+    state: InstanceState[Any] = inspect(instance)
+    session = state.session
+    if session is None:
+        return
+    ledger = _ledger(session)
+    ledger.commit.watch(connection)
+    late = [
+        change
+        for change in (Change(state, slot) for slot in _slots[mapper])
+        if change.is_to_be_written and not ledger.plan.foresees(change.place, change.files)
+    ]
+    if late:
+        prepare(session, ledger, _frame(session), late, (), _slots)
 
 
 def _written(mapper: Mapper[Any], connection: Connection, instance: object) -> None:
-    """A row has been written: the files that it names are its own."""
+    """A row has been written: the files that it names are its own, and what it named before is wanted gone."""
     state: InstanceState[Any] = inspect(instance)
-    if state.session is not None:
-        _ledger(state.session).commit.watch(connection)
-    for slot in _slots[state.class_]:
-        for file in slot.current(state):
+    plan = _ledger(state.session).plan if state.session is not None else Plan()
+    for slot in _slots[mapper]:
+        files = slot.current(state)
+        left = plan.written((state, slot.key), files)
+        if left and state.session is not None:
+            _ledger(state.session).page(_frame(state.session)).drop(left)
+        for file in files:
             if claim_of(file) == "flushing":
                 claim(file, "owned")
-            if not slot.type.multiple:
-                hold(file, state)
+        value = state.dict.get(slot.key)
+        if isinstance(value, FileList):
+            value.hold()
+        elif value is not None:
+            hold(value, state)
 
 
 def _deleting(mapper: Mapper[Any], connection: Connection, instance: object) -> None:
@@ -133,10 +177,18 @@ def _deleting(mapper: Mapper[Any], connection: Connection, instance: object) -> 
         return
     ledger = _ledger(session)
     ledger.commit.watch(connection)
-    keys = ledger.departing.pop(state, None)
-    if keys is None:
-        keys = set[Key]().union(*named(connection.execute, [state], _slots[state.class_]).values())
-    ledger.page(_frame(session)).drop(keys)
+    left = ledger.plan.deleted(state)
+    if left is None:
+        left = set[Key]().union(*named(connection.execute, [state], _slots[mapper]).values()) - ledger.plan.moved
+    ledger.page(_frame(session)).drop(left)
+
+
+@event.listens_for(Session, "after_flush")
+def _flushed(session: Session, _: object) -> None:
+    """A file that was moved has left its first row, or else two rows name it now."""
+    ledger: Ledger | None = session.info.get(_LEDGER)
+    if ledger is not None:
+        ledger.plan.check()
 
 
 @event.listens_for(Session, "do_orm_execute")
@@ -158,13 +210,13 @@ def _committed(session: Session) -> None:
     if ledger is None:
         return
     frame = _frame(session)
-    if not frame.nested:
-        ledger.commit.unanswered = False
+    if frame.nested:
+        ledger.commit.released()
     page = ledger.find(frame)
     if page is None:
         return
     page.committed = True
-    if not frame.nested:
+    if not frame.nested and ledger.commit.is_real:
         try:
             cleanup.settle(page)
         except BaseException as error:
@@ -175,20 +227,27 @@ def _committed(session: Session) -> None:
 def _ended(session: Session, transaction: SessionTransaction) -> None:
     """A transaction or savepoint is over, however it ended: the one event that close() fires too."""
     ledger: Ledger | None = session.info.get(_LEDGER)
-    if ledger is None or not (transaction.nested or transaction.parent is None):
+    if ledger is None or not (transaction.nested or transaction is ledger.root):
         return
     page = ledger.close(transaction)
-    unanswered = ledger.commit.unanswered
     if transaction.parent is None:
         del session.info[_LEDGER]
-    if page is None or unanswered:
+        ledger.commit.end()
+        undone = ledger.commit.is_undone(session)
+        page = page or Page()
+        for inner in () if page.committed else ledger:
+            # A savepoint whose rollback fails, as after a deadlock, has no end of its own.
+            page.merge(inner)
+    else:
+        undone = not ledger.commit.was_sent
+    if page is None:
         return
-    if not page.committed:
-        cleanup.undo(page)
-    elif transaction.parent is not None:
+    if page.committed and transaction.parent is not None:
         ledger.page(_boundary(transaction.parent)).merge(page)
     elif page.failure is not None:
         raise page.failure
+    elif undone and not page.committed:
+        cleanup.undo(page)
 
 
 def _frame(session: Session) -> SessionTransaction:
@@ -204,5 +263,9 @@ def _boundary(transaction: SessionTransaction) -> SessionTransaction:
 
 
 def _ledger(session: Session) -> Ledger:
-    ledger: Ledger = session.info.setdefault(_LEDGER, Ledger())
+    """The ledger of the session's transaction. One of an earlier transaction, whose end broke off, tells nothing."""
+    ledger: Ledger | None = session.info.get(_LEDGER)
+    root = session.get_transaction() or session.begin()
+    if ledger is None or ledger.root is not root:
+        ledger = session.info[_LEDGER] = Ledger(root)
     return ledger

@@ -7,14 +7,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
-from lading.errors import CleanupError
+from lading.errors import CleanupError, ConfigurationError
 from lading.file import FileObject, adopt, claim_of, duplicate, place, store
-from lading.ops.save import Policy
+from lading.ops.save import Policy, judge
 from lading.orm.bridge import wait
 from lading.orm.cleanup import undo
-from lading.orm.ledger import Before, Key, Ledger, Page, key_of
+from lading.orm.key import Key, key_of
+from lading.orm.ledger import Before, Ledger, Page
 from lading.orm.named import Named, named
+from lading.orm.plan import Place
 from lading.orm.slots import Slot
+from lading.storages import Storages
 from lading.worlds import World
 
 
@@ -25,16 +28,29 @@ class Change(NamedTuple):
     slot: Slot
 
     @property
+    def place(self) -> Place:
+        """What is changed."""
+        return self.state, self.slot.key
+
+    @property
     def files(self) -> list[FileObject]:
         """The files that it will hold."""
         return self.slot.current(self.state)
+
+    @property
+    def is_to_be_written(self) -> bool:
+        """Whether the row that is being made or changed will be told."""
+        if self.state.has_identity:
+            return self.slot.changed(self.state)
+        return self.state.dict.get(self.slot.key) is not None
 
     def swap(self, old: FileObject, new: FileObject) -> None:
         """Put another file in the place of one."""
         instance = self.state.obj()
         if self.slot.type.multiple:
-            files = getattr(instance, self.slot.key)
-            files[:] = [new if file is old else file for file in files]
+            # A list of its own: the one that it holds may be held by another row, too.
+            new_files = [new if file is old else file for file in getattr(instance, self.slot.key)]
+            setattr(instance, self.slot.key, new_files)
         else:
             setattr(instance, self.slot.key, new)
 
@@ -52,7 +68,7 @@ def prepare(
     frame: object,
     changes: Sequence[Change],
     departing: Sequence[InstanceState[Any]],
-    slots: Mapping[type[Any], tuple[Slot, ...]],
+    slots: Mapping[Mapper[Any], tuple[Slot, ...]],
 ) -> None:
     """Do for a flush all that must be done before its first statement; when it fails, all of it is undone.
 
@@ -62,18 +78,20 @@ def prepare(
         frame: the transaction or savepoint that the flush is part of.
         changes: what it will write.
         departing: instances whose rows it will delete.
-        slots: by mapped class.
+        slots: by mapper.
     """
-    page = Page()
+    page, plan = Page(), ledger.plan
     try:
         put(page, _pending(changes))
         rows = _rows(session, changes, departing, slots)
+        leaving = {change.place: rows.of(change) - plan.moved for change in changes}
+        leaves = {state: rows.all_of(state) for state in departing if state not in rows.switched}
+        free = ledger.gone() | plan.left()
         for change in changes:
-            page.gone |= rows.of(change) - {key_of(file) for file in change.files}
-        ledger.departing = {state: rows.all_of(state) for state in departing if state not in rows.switched}
-        _give(page, ledger, changes, rows)
-        for keys in ledger.departing.values():
-            keys -= page.kept
+            free |= leaving[change.place] - {key_of(file) for file in change.files}
+        _give(page, changes, leaving, free.union(*leaves.values()), ledger.given())
+        homes = {key_of(file): change.place for change in changes for file in change.files}
+        plan.add(homes, leaving, leaves, page.kept)
     except BaseException as error:
         abandon(page, error)
         raise
@@ -103,6 +121,16 @@ def take(page: Page, wanted: Sequence[Wanted]) -> None:
     _each(one, wanted)
 
 
+def check_registry(file: FileObject, registry: Storages) -> None:
+    """Make sure that the row of a file leads back to its object.
+
+    Raises:
+        ConfigurationError: in the registry of its column, the key of its backend means another backend, or none.
+    """
+    if registry.get_backend(file.backend.key) != file.backend:
+        raise ConfigurationError(f"the registry of the column knows another backend as {file.backend.key!r}")
+
+
 def abandon(page: Page, error: BaseException) -> None:
     """Undo what a flush did before it failed, and say with its error what could not be undone."""
     try:
@@ -124,6 +152,7 @@ def _pending(changes: Iterable[Change]) -> list[Wanted]:
         column = change.slot.type
         for file in change.files:
             place(file, column.backend, column.storages)
+            check_registry(file, column.storages)
             if not file.is_stored:
                 wanted.setdefault(id(file), Wanted(file, column.policy))
     return list(wanted.values())
@@ -161,7 +190,7 @@ def _rows(
     session: Session,
     changes: Iterable[Change],
     departing: Sequence[InstanceState[Any]],
-    slots: Mapping[type[Any], tuple[Slot, ...]],
+    slots: Mapping[Mapper[Any], tuple[Slot, ...]],
 ) -> Rows:
     """Ask the database what the rows name."""
     asked: dict[Mapper[Any], tuple[dict[InstanceState[Any], None], dict[str, Slot]]] = defaultdict(lambda: ({}, {}))
@@ -173,34 +202,35 @@ def _rows(
     for state in departing:
         states, columns = asked[state.mapper]
         states[state] = None
-        columns.update({slot.key: slot for slot in slots[state.class_]})
+        columns.update({slot.key: slot for slot in slots[state.mapper]})
     found: dict[tuple[InstanceState[Any], str], set[Key]] = {}
     for mapper, (states, columns) in asked.items():
         found |= named(partial(session.execute, bind_arguments={"mapper": mapper}), list(states), columns.values())
     return Rows(found, departing)
 
 
-def _give(page: Page, ledger: Ledger, changes: Sequence[Change], rows: Rows) -> None:
+def _give(
+    page: Page, changes: Sequence[Change], leaving: Mapping[Place, set[Key]], free: set[Key], given: set[Key]
+) -> None:
     """Give each file to the row that will name it: as it is, moved, adopted, or as a copy."""
-    free = ledger.gone() | page.gone
-    free = free.union(*ledger.departing.values())
-    given = ledger.given()
     seen: set[Key] = set()
     adopted: list[Wanted] = []
     copied: list[tuple[Change, FileObject, FileObject]] = []
     for change in changes:
-        own = rows.of(change)
+        own = leaving[change.place]
+        policy = change.slot.type.policy
         here: dict[Key, bool] = {}
         for file in change.files:
-            key, wanted = key_of(file), Wanted(file, change.slot.type.policy)
+            key = key_of(file)
             fits = here.setdefault(key, key not in seen and (key in own or key in free or key in page.put))
             if fits:
                 if key in free:
+                    judge(file.record, policy)
                     page.keep(key)
                 if claim_of(file) != "flushing":
                     page.give(Before.of(file))
             elif claim_of(file) == "free" and key not in seen | given:
-                adopted.append(wanted)
+                adopted.append(Wanted(file, policy))
             else:
                 copied.append((change, file, duplicate(file)))
             seen.add(key)

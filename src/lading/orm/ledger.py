@@ -2,21 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from lading.backends.protocols import StorageBackend
 from lading.file import Claim, FileObject, claim, claim_of, restore, state_of
 from lading.ops.save import Draft
 from lading.orm.doubt import Commit
+from lading.orm.key import Key, key_of
+from lading.orm.plan import Plan
 from lading.record import FileRecord
-
-Key: TypeAlias = tuple[StorageBackend, str]
-"""An object: the backend that it lies in, and its path there."""
-
-
-def key_of(file: FileObject) -> Key:
-    """The object of a stored file."""
-    return file.backend, file.path
 
 
 class Before(NamedTuple):
@@ -94,14 +87,16 @@ class Ledger:
     """The pages of one session, each by its transaction or savepoint, the outermost first.
 
     Attributes:
-        commit: whether the COMMIT of the transaction was answered.
-        departing: what the rows named that the flush under way deletes, by instance.
+        root: the transaction of the session that all of this happens in.
+        commit: what became of the transaction in the database.
+        plan: of the flush under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: object) -> None:
+        self.root = root
         self._pages: dict[object, Page] = {}
         self.commit = Commit()
-        self.departing: dict[object, set[Key]] = {}
+        self.plan = Plan()
 
     def page(self, frame: object) -> Page:
         """The page of a transaction or savepoint, begun where there is none yet."""

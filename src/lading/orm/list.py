@@ -8,7 +8,7 @@ from sqlalchemy.ext.mutable import MutableList
 from sqlalchemy.orm import InstanceState
 
 from lading.errors import NotAFile
-from lading.file import FileObject, hold
+from lading.file import FileObject, hold, is_held
 
 
 class FileList(MutableList[FileObject]):
@@ -20,7 +20,7 @@ class FileList(MutableList[FileObject]):
 
     def __init__(self, files: Iterable[FileObject] = ()) -> None:
         super().__init__(_files(files))
-        self._hold()
+        self._hold_new()
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> "FileList | None":
@@ -40,8 +40,17 @@ class FileList(MutableList[FileObject]):
 
     def changed(self) -> None:
         """Mark the rows that hold this list."""
-        self._hold()
+        self._hold_new()
+        for state in [state for state in self._parents if state.obj() is None]:
+            # A file that the instance held keeps its state alive; SQLAlchemy expects them to go together.
+            del self._parents[state]
         super().changed()
+
+    def hold(self) -> None:
+        """A row has been written with this list: its files tell nobody else when they change."""
+        reference = weakref.ref(self)
+        for file in self:
+            hold(file, reference)
 
     def append(self, x: FileObject) -> None:
         super().append(*_files([x]))
@@ -51,6 +60,11 @@ class FileList(MutableList[FileObject]):
 
     def extend(self, x: Iterable[FileObject]) -> None:
         super().extend(_files(x))
+
+    def __imul__(self, value: SupportsIndex) -> Self:
+        super().__imul__(value)
+        self.changed()
+        return self
 
     def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override, misc]  # list allows any iterable
         self.extend(x)
@@ -63,10 +77,11 @@ class FileList(MutableList[FileObject]):
     def __setitem__(self, index: SupportsIndex | slice, value: FileObject | Iterable[FileObject]) -> None:
         super().__setitem__(index, _files(value) if isinstance(index, slice) else _files([value])[0])
 
-    def _hold(self) -> None:
+    def _hold_new(self) -> None:
         reference = weakref.ref(self)
         for file in self:
-            hold(file, reference)
+            if not is_held(file):
+                hold(file, reference)
 
 
 def _files(items: Any) -> list[FileObject]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import BindParameter, ClauseElement, Delete, Insert, Result, Update, select
+from sqlalchemy import BindParameter, ClauseElement, ColumnElement, Delete, Insert, Result, Select, Update, select
 from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import Null
@@ -11,8 +11,10 @@ from sqlalchemy.sql.elements import Null
 from lading.errors import OwnedFile, StateError
 from lading.file import FileObject, claim, claim_of, place
 from lading.orm.column import StoredObject
-from lading.orm.flush import Wanted, abandon, put, take
-from lading.orm.ledger import Before, Key, Ledger, Page, key_of
+from lading.orm.flush import Wanted, abandon, check_registry, put, take
+from lading.orm.key import Key, key_of
+from lading.orm.ledger import Before, Ledger, Page
+from lading.orm.named import AT_ONCE, among
 
 
 class FileColumn(NamedTuple):
@@ -58,22 +60,26 @@ def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any
     columns = _file_columns(statement)
     if not columns:
         return None
+    ledger.commit.watch(state.session.connection(bind_arguments=dict(state.bind_arguments)))
     page = Page()
     try:
         if isinstance(statement, Insert):
             _insert(state, statement, columns, page)
-        elif isinstance(statement, Update):
-            if not _update(state, statement, columns, page):
-                return None
+            result = state.invoke_statement()
+            written = {key_of(before.file) for before in page.given}
         else:
-            page.gone = set[Key]().union(*_rows(state, statement, columns))
-        result = state.invoke_statement()
+            rows = _before(state, statement, columns, page)
+            if rows is None:
+                return None
+            result = state.invoke_statement(statement=rows.narrowed(statement) if page.given else None)
+            written = rows.named_now()
+            page.gone = rows.named - written
     except BaseException as error:
         abandon(page, error)
         raise
     for before in page.given:
-        claim(before.file, "owned")
-    ledger.commit.watch(state.session.connection(bind_arguments=dict(state.bind_arguments)))
+        if key_of(before.file) in written:
+            claim(before.file, "owned")
     ledger.page(frame).merge(page)
     return result
 
@@ -84,7 +90,7 @@ def _insert(state: ORMExecuteState, statement: Insert, columns: Sequence[FileCol
     given: Given = []
     for values in (*_written(statement), *_parameters(state)):
         for name, value in values.items():
-            column = names.get(getattr(name, "key", name))
+            column = _column(names, name)
             if column is not None:
                 given += [(column, file) for file in column.written(value)]
     if statement.select is not None and any(
@@ -96,29 +102,33 @@ def _insert(state: ORMExecuteState, statement: Insert, columns: Sequence[FileCol
     _take(given, page, own=set())
 
 
-def _update(state: ORMExecuteState, statement: Update, columns: Sequence[FileColumn], page: Page) -> bool:
-    """Store the file that an UPDATE gives to one row, and note what the rows named; false where it touches no file."""
+def _before(
+    state: ORMExecuteState, statement: Update | Delete, columns: Sequence[FileColumn], page: Page
+) -> "Rows | None":
+    """Store the file that a statement gives to one row, and see what rows it meets; `None` where it touches no file."""
     names = _names(state, columns)
-    if any(name in names for parameters in _parameters(state) for name in parameters):
-        raise StateError("a bulk UPDATE by primary key cannot set files; set them on ORM instances instead")
-    touched: list[FileColumn] = []
     given: Given = []
-    for values in _written(statement):
-        for name, value in values.items():
-            column = names.get(getattr(name, "key", name))
-            if column is not None:
-                touched.append(column)
-                given += [(column, file) for file in column.written(value)]
-    if not touched:
-        return False
-    rows = _rows(state, statement, touched)
+    touched = list(columns)
+    if isinstance(statement, Update):
+        if any(name in names for parameters in _parameters(state) for name in parameters):
+            raise StateError("a bulk UPDATE by primary key cannot set files; set them on ORM instances instead")
+        touched.clear()
+        for values in _written(statement):
+            for name, value in values.items():
+                column = _column(names, name)
+                if column is not None:
+                    touched.append(column)
+                    given += [(column, file) for file in column.written(value)]
+        if not touched:
+            return None
+    rows = Rows(state, statement, touched)
     if given and len(rows) > 1:
         raise OwnedFile(f"the UPDATE would give one file to {len(rows)} rows; each row needs a file of its own")
-    own = set[Key]().union(*rows)
-    if rows:
-        _take(given, page, own=own)
-    page.gone = own - {key_of(file) for _, file in given if file.is_stored}
-    return True
+    if len(rows):
+        _take(given, page, own=rows.named)
+    for file in (file for _, file in given if file.is_stored and claim_of(file) == "free"):
+        page.give(Before.of(file))
+    return rows
 
 
 def _take(given: Given, page: Page, *, own: set[Key]) -> None:
@@ -128,6 +138,7 @@ def _take(given: Given, page: Page, *, own: set[Key]) -> None:
     seen: set[int] = set()
     for column, file in given:
         place(file, column.type.backend, column.type.storages)
+        check_registry(file, column.type.storages)
         if id(file) in seen:
             raise OwnedFile(
                 f"{file.filename!r} is given to two rows by one statement; each row needs a file of its own"
@@ -162,6 +173,13 @@ def _names(state: ORMExecuteState, columns: Iterable[FileColumn]) -> dict[str, F
     return names
 
 
+def _column(names: Mapping[str, FileColumn], name: Any) -> FileColumn | None:
+    """The column that a statement calls by a name, or gives itself."""
+    if isinstance(name, ColumnElement):
+        return next((each for each in names.values() if name.shares_lineage(each.column)), None)
+    return names.get(getattr(name, "key", name))
+
+
 def _parameters(state: ORMExecuteState) -> Sequence[Mapping[str, Any]]:
     parameters = state.parameters
     if parameters is None:
@@ -183,16 +201,57 @@ def _written(statement: Insert | Update) -> Iterator[Mapping[Any, Any]]:
             yield row if isinstance(row, Mapping) else dict(zip(columns, row, strict=False))
 
 
-def _rows(state: ORMExecuteState, statement: Update | Delete, columns: Sequence[FileColumn]) -> list[set[Key]]:
-    """What each row names that a statement is about to change, locked where the database can."""
-    table: Any = statement.table
-    primary: list[Any] = list(table.primary_key)
-    asked = select(*primary, *(each.column for each in columns)).with_for_update()
-    if statement.whereclause is not None:
-        asked = asked.where(statement.whereclause)
-    rows: dict[Any, set[Key]] = {}
-    for row in state.session.execute(asked, state.parameters, bind_arguments=dict(state.bind_arguments)):
-        keys = rows.setdefault(tuple(row[: len(primary)]), set())
-        for each, value in zip(columns, row[len(primary) :], strict=True):
-            keys |= {key_of(file) for file in each.files(value)}
-    return list(rows.values())
+class Rows:
+    """The rows that a statement is about to change, locked where the database can, and the objects that they name.
+
+    Raises:
+        StateError: the table has no primary key; nobody could tell its rows apart.
+    """
+
+    def __init__(self, state: ORMExecuteState, statement: Update | Delete, columns: Sequence[FileColumn]) -> None:
+        table: Any = statement.table
+        self._state = state
+        self._columns = columns
+        self._primary: list[Any] = list(table.primary_key)
+        if not self._primary:
+            raise StateError(f"{table} has files and no primary key; give it one")
+        asked = self._select()
+        if statement.whereclause is not None:
+            asked = asked.where(statement.whereclause)
+        self._rows: dict[tuple[Any, ...], set[Key]] = {}
+        for parameters in _parameters(state) or [{}]:
+            self._rows |= self._ask(asked.with_for_update(), parameters)
+
+    @property
+    def named(self) -> set[Key]:
+        """The objects that they name before."""
+        return set[Key]().union(*self._rows.values())
+
+    def named_now(self) -> set[Key]:
+        """The objects that they name after: a LIMIT or a random() may have spared some of the rows that were seen."""
+        keys = [key for key, named in self._rows.items() if named or len(self._rows) == 1]
+        now: set[Key] = set()
+        for start in range(0, len(keys), AT_ONCE):
+            asked = self._select().where(among(self._primary, keys[start : start + AT_ONCE]))
+            now = now.union(*self._ask(asked.with_for_update(), {}).values())
+        return now
+
+    def narrowed(self, statement: Update | Delete) -> Update | Delete:
+        """The statement on these rows alone: meanwhile another may have come that it meets as well."""
+        return statement.where(among(self._primary, list(self._rows)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _select(self) -> Select[Any]:
+        asked: Any = select(*self._primary, *(each.column for each in self._columns))
+        return asked  # type: ignore[no-any-return]  # as many columns as there are
+
+    def _ask(self, asked: Select[Any], parameters: Mapping[str, Any]) -> dict[tuple[Any, ...], set[Key]]:
+        found: dict[tuple[Any, ...], set[Key]] = {}
+        size = len(self._primary)
+        for row in self._state.session.execute(asked, parameters, bind_arguments=dict(self._state.bind_arguments)):
+            keys = found.setdefault(tuple(row[:size]), set())
+            for each, value in zip(self._columns, row[size:], strict=True):
+                keys |= {key_of(file) for file in each.files(value)}
+        return found
