@@ -32,7 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput") and (run := os.environ.pop(RUN, None)):
+    if hasattr(config, "workerinput"):
+        process.disown()
+    elif run := os.environ.pop(RUN, None):
         process.stop(Path(run))
 
 

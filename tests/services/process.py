@@ -109,6 +109,13 @@ def _came_up(run: Path, recipe: Recipe, data: Path, port: int, state: Path) -> b
     return False
 
 
+def disown() -> None:
+    """Leave the servers that this process started to the one that stops the run; Python would warn of them else."""
+    for child in _children.values():
+        child.returncode = 0
+    _children.clear()
+
+
 def stop(run: Path) -> None:
     """Stop every server of the run and remove all that it wrote."""
     for state in run.glob("*.state"):
