@@ -1,6 +1,7 @@
 """A backend that fails on cue, around a real one: what no real store can be asked to do."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
@@ -9,7 +10,7 @@ from lading.errors import StoreError
 from lading.media import Trust
 from lading.paths import PathMaker
 from lading.rules import Rule
-from lading.worlds import World
+from lading.worlds import World, inline
 
 T = TypeVar("T")
 
@@ -21,14 +22,21 @@ class Faulty:
 
     Attributes:
         cues: what a verb, by its name, does instead of succeeding.
+        after: calls of a verb that succeed all the same before its cue.
+        delay: seconds that a slow verb takes longer.
         calls: the verbs that were called, in their order.
+        running: verbs under way now, and `most`, the largest number that there was.
         hanging: set when a verb hangs, or is slow.
     """
 
     def __init__(self, inner: StorageBackend, **cues: Cue) -> None:
         self.inner = inner
         self.cues: Mapping[str, Cue] = cues
+        self.after = 0
+        self.delay = 0.05
         self.calls: list[str] = []
+        self.running = 0
+        self.most = 0
         self.hanging = asyncio.Event()
 
     @property
@@ -60,13 +68,14 @@ class Faulty:
         return self.inner.chunk_size
 
     def driver(self, world: World) -> Driver:
-        return FaultyDriver(self, self.inner.driver(world))
+        return FaultyDriver(self, self.inner.driver(world), world)
 
 
 class FaultyDriver:
-    def __init__(self, backend: Faulty, inner: Driver) -> None:
+    def __init__(self, backend: Faulty, inner: Driver, world: World) -> None:
         self._backend = backend
         self._inner = inner
+        self._world = world
 
     async def put(self, path: str, body: Body, *, size: int | None, overwrite: bool, attributes: Attributes) -> Stored:
         put = self._inner.put(path, body, size=size, overwrite=overwrite, attributes=attributes)
@@ -93,18 +102,29 @@ class FaultyDriver:
         await self._on_cue("copy", target, cast("Copies", self._inner).copy(source, target, overwrite=overwrite))
 
     async def _on_cue(self, verb: str, path: str, work: Coroutine[Any, Any, T]) -> T:
-        self._backend.calls.append(verb)
+        backend = self._backend
+        backend.calls.append(verb)
+        backend.running += 1
+        backend.most = max(backend.most, backend.running)
+        try:
+            return await self._cued(verb, path, work)
+        finally:
+            work.close()
+            backend.running -= 1
+
+    async def _cued(self, verb: str, path: str, work: Coroutine[Any, Any, T]) -> T:
         cue = self._backend.cues.get(verb)
-        if cue is None:
+        if cue is None or self._backend.calls.count(verb) <= self._backend.after:
             return await work
         if cue == "is slow":
             self._backend.hanging.set()
-            await asyncio.sleep(0.05)
+            if self._world is inline:
+                time.sleep(self._backend.delay)
+            else:
+                await asyncio.sleep(self._backend.delay)
             return await work
         if cue.startswith("does it"):
             await work
-        else:
-            work.close()
         if cue.endswith("hangs"):
             self._backend.hanging.set()
             await asyncio.sleep(60)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from lading.backends.obstore import ObstoreBackend
+from lading.backends.protocols import StorageBackend
 from lading.worlds import inline, iterate
 from tests import databases
 from tests.conftest import empty_database
@@ -88,7 +89,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
 class Store:
     """What lies in the backend of the models."""
 
-    def __init__(self, backend: ObstoreBackend) -> None:
+    def __init__(self, backend: StorageBackend) -> None:
         self.backend = backend
 
     def paths(self) -> set[str]:

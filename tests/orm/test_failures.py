@@ -12,8 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from lading import FileObject, StoredObject
 from lading.errors import CleanupError, StoreError
 from tests import databases
+from tests.faulty import Faulty
 from tests.orm.conftest import Database, Sessions, Store, on
-from tests.orm.faulty import Faulty
 from tests.orm.models import Base, Document, file, read, registry
 from tests.orm.test_lifecycle import check
 
@@ -21,7 +21,7 @@ from tests.orm.test_lifecycle import check
 @pytest.fixture
 def faulty(store: Store) -> Faulty:
     """The store of the models, failing on cue."""
-    backend = Faulty()
+    backend = Faulty(store.backend)
     registry.register_backend(backend, replace=True)
     store.backend = backend
     return backend
@@ -32,10 +32,10 @@ def test_failing_put(db: Database, store: Store, faulty: Faulty) -> None:
 
     @db
     def scenario(sessions: Sessions) -> None:
-        faulty.fails = lambda verb, path: verb == "put" and faulty.puts > 3
+        faulty.cues, faulty.after = {"put": "does it and fails"}, 3
         with sessions() as session:
             session.add_all([Document(file=file(str(n).encode())) for n in range(20)])
-            with pytest.raises(StoreError, match="on fire"):
+            with pytest.raises(StoreError, match="put failed on cue"):
                 session.commit()
             assert len(store) == 0
         with sessions() as session:
@@ -52,14 +52,14 @@ def test_failing_delete_after_commit(db: Database, store: Store, faulty: Faulty)
             session.add(document)
             session.commit()
             (old,) = store.paths()
-            faulty.fails = lambda verb, path: verb == "delete"
+            faulty.cues = {"delete": "fails"}
             document.file = file(b"new")
             with pytest.raises(CleanupError) as caught:
                 session.commit()
             assert caught.value.committed
             assert caught.value.left == (("mem", old),)
             assert isinstance(caught.value.exceptions[0], StoreError)
-        faulty.fails = lambda verb, path: False
+        faulty.cues = {}
         with sessions() as session:
             document = session.get_one(Document, 1)
             assert read(document.file) == b"new"
@@ -76,7 +76,7 @@ def test_failing_delete_after_rollback(db: Database, store: Store, faulty: Fault
         with sessions() as session:
             session.add(Document(file=file()))
             session.flush()
-            faulty.fails = lambda verb, path: verb == "delete"
+            faulty.cues = {"delete": "fails"}
             with pytest.raises(CleanupError) as caught:
                 session.rollback()
             assert not caught.value.committed
@@ -89,11 +89,11 @@ def test_puts_are_bounded(world: Database, store: Store, faulty: Faulty) -> None
 
     @world
     def scenario(sessions: Sessions) -> None:
-        faulty.delay = 0.01
+        faulty.cues, faulty.delay = {"put": "is slow"}, 0.01
         with sessions() as session:
             session.add_all([Document(file=file(str(n).encode())) for n in range(40)])
             session.commit()
-            assert faulty.puts == 40
+            assert faulty.calls == ["put"] * 40
             assert faulty.most == registry.concurrency == 8
             check(session, store)
 
@@ -208,7 +208,7 @@ async def test_cancelled_flush(store: Store, faulty: Faulty, tmp_path: Path) -> 
             await session.commit()
 
     for after in (0.0, 0.01, 0.03, 0.05):
-        faulty.delay = 0.02
+        faulty.cues, faulty.delay = {"put": "is slow"}, 0.02
         task = asyncio.create_task(work())
         await asyncio.sleep(after)
         task.cancel()
