@@ -3,6 +3,8 @@
 from threading import Lock
 from typing import Any, NoReturn
 
+from typing_extensions import get_protocol_members
+
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import Signer, StorageBackend
 from lading.errors import BackendNotRegistered, ConfigurationError, NotSupported
@@ -157,7 +159,8 @@ class Storages:
 
 
 def _is_backend(value: object) -> bool:
-    return isinstance(value, StorageBackend)
+    """Whether it has what a backend has; `isinstance` sees no attributes behind `__getattr__` from Python 3.12 on."""
+    return not isinstance(value, type) and all(hasattr(value, name) for name in get_protocol_members(StorageBackend))
 
 
 storages = Storages()
