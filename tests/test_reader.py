@@ -11,7 +11,7 @@ import pytest
 
 from lading.reader import AsyncReader, Reader
 
-CONTENT = os.urandom(100_003)
+CONTENT = random.Random(7).randbytes(100_003)
 CHUNK = 1000
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-import os
+import random
 import re
 import subprocess
 import sys
@@ -44,7 +44,7 @@ from tests.services.moto import S3
 KiB = 1024
 PART = 64 * KiB
 SMALL = b"%PDF-1.7 a small one"
-LARGE = b"%PDF-1.7 a large one" + os.urandom(4 * PART)
+LARGE = b"%PDF-1.7 a large one" + random.Random(7).randbytes(4 * PART)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 both_sizes = pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 MakeBackend = Callable[..., StorageBackend]

@@ -1,5 +1,6 @@
 """A list of files: every change of it is tracked, stored and cleaned."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -146,3 +147,80 @@ def test_a_new_instance_has_a_list(world: Database, store: Store) -> None:
             session.commit()
             assert len(document.pages) == 1
             check(session, store)
+
+
+def test_one_list_on_two_rows(db: Database, store: Store) -> None:
+    """A list that is assigned from one instance to another becomes a list, and files, of its own."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            first = Document(id=1, pages=[file(b"1"), file(b"2")])
+            session.add_all([first, Document(id=3, pages=first.pages)])
+            session.commit()
+            check(session, store)
+            second = Document(id=2)
+            session.add(second)
+            second.pages = first.pages
+            session.commit()
+            check(session, store)
+            assert len(store) == 6
+            second.pages.append(file(b"3"))
+            session.commit()
+            assert [len(session.get_one(Document, number).pages) for number in (1, 2, 3)] == [2, 3, 2]
+            session.delete(second)
+            session.commit()
+            check(session, store)
+            assert len(store) == 4
+
+
+def test_metadata_of_a_file_on_two_lists(world: Database, store: Store) -> None:
+    """A file that was copied to another list still tells its own when its metadata changes."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions(expire_on_commit=False) as session:
+            first, second = Document(id=1, pages=[file()]), Document(id=2)
+            session.add_all([first, second])
+            session.commit()
+            second.pages = [first.pages[0]]
+            session.commit()
+            first.pages[0].update_metadata({"read": True})
+            session.commit()
+        with sessions() as session:
+            assert session.get_one(Document, 1).pages[0].metadata == {"read": True}
+            assert session.get_one(Document, 2).pages[0].metadata == {}
+
+
+def test_metadata_merged(world: Database, store: Store) -> None:
+    """Merging a detached instance writes the metadata that was changed in its list meanwhile."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions(expire_on_commit=False) as session:
+            document = Document(id=1, pages=[file()])
+            session.add(document)
+            session.commit()
+        document.pages[0].update_metadata({"read": True})
+        with sessions() as session:
+            session.merge(document)
+            session.commit()
+            assert session.get_one(Document, 1).pages[0].metadata == {"read": True}
+
+
+def test_a_list_outlives_its_instance(world: Database, store: Store) -> None:
+    """A list whose instance is gone can still be changed, while a file keeps what SQLAlchemy knew of the instance."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add(Document(id=1, file=file(), pages=[file()]))
+            session.commit()
+        with sessions() as session:
+            document = session.get_one(Document, 1)
+            kept, pages = document.file, document.pages
+        del document
+        gc.collect()
+        pages.append(file())
+        assert kept is not None
+        assert len(pages) == 2

@@ -6,12 +6,20 @@ from contextlib import suppress
 from threading import Thread
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, insert, select
 
-from lading import FileObject
-from lading.errors import IntegrityFailure, ObjectNotFound, OwnedFile
+from lading import FileObject, Storages
+from lading.backends.obstore import ObstoreBackend
+from lading.errors import (
+    BackendNotRegistered,
+    ConfigurationError,
+    IntegrityFailure,
+    ObjectNotFound,
+    OwnedFile,
+    TooLarge,
+)
 from tests.orm.conftest import Database, Sessions, Store, on
-from tests.orm.models import Document, file, read, registry
+from tests.orm.models import Document, Limited, file, read, registry
 from tests.orm.test_lifecycle import check
 
 
@@ -355,3 +363,43 @@ def test_moved_away_at_the_same_time(db: Database, store: Store) -> None:
             mover.join()
         with sessions() as session:
             check(session, store)
+
+
+def test_another_registry(world: Database, store: Store) -> None:
+    """A file whose backend the registry of the column does not know, or knows as another, is refused."""
+    elsewhere = Storages()
+    elsewhere.register_backend("memory://", key="mem")
+    unknown = ObstoreBackend(key="unknown", fs="memory://")
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        for other, error in (
+            (FileObject(backend="mem", content=b"", storages=elsewhere).save(), ConfigurationError),
+            (FileObject(backend=elsewhere.get_backend("mem"), content=b""), ConfigurationError),
+            (FileObject(backend=unknown, content=b""), BackendNotRegistered),
+        ):
+            with sessions() as session:
+                session.add(Document(file=other))
+                with pytest.raises(error):
+                    session.commit()
+                session.rollback()
+                with pytest.raises(error):
+                    session.execute(insert(Document).values(file=other, pages=[]))
+
+
+def test_moved_to_stricter_rules(world: Database, store: Store) -> None:
+    """A file that moves to a column whose rules it breaks is refused, and stays where it was."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            document = Document(id=1, file=file(b"more than ten bytes"))
+            session.add(document)
+            session.commit()
+            moved, document.file = document.file, None
+            session.add(Limited(file=moved))
+            with pytest.raises(TooLarge):
+                session.commit()
+            session.rollback()
+            check(session, store)
+            assert len(store) == 1

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, null, select, update
+from sqlalchemy import Column, MetaData, Table, bindparam, delete, func, insert, null, select, update
+from sqlalchemy.orm import Mapped, mapped_column
 
-from lading import FileObject
+from lading import FileObject, StoredObject
 from lading.errors import NotAFile, OwnedFile, PendingFile, StateError
 from tests.orm.conftest import Database, Sessions, Store
 from tests.orm.models import Base, Document, Limited, file, read, registry
@@ -240,3 +241,89 @@ def test_bulk_save_objects(db: Database, store: Store) -> None:
                 session.rollback()
             check(session, store)
             assert len(store) == 1
+
+
+def test_delete_that_spares_rows(world: Database, store: Store) -> None:
+    """A row that a statement turns out not to have met keeps its file."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(file=file()) for _ in range(40)])
+            session.commit()
+            some = func.abs(func.random()) % 2 == 0
+            session.execute(delete(Document).where(some), execution_options={"synchronize_session": False})
+            session.commit()
+            for document in session.scalars(select(Document)):
+                assert read(document.file) == b"content"
+
+
+def test_delete_many_times(db: Database, store: Store) -> None:
+    """A DELETE that is executed with several sets of parameters takes along what each of them meets."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            session.add_all([Document(id=number, file=file()) for number in (1, 2, 3)])
+            session.commit()
+            table: Any = Document.__table__
+            statement = delete(table).where(table.c.id == bindparam("number"))
+            session.execute(statement, [{"number": 1}, {"number": 2}])
+            session.commit()
+            check(session, store)
+            assert len(store) == 1
+
+
+def test_table_without_a_key(world: Database, store: Store) -> None:
+    """Rows that cannot be told apart are not changed: one file might come to all of them."""
+    table = Table("keyless", MetaData(), Column("file", StoredObject("mem", storages=registry)))
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            table.create(session.connection())
+            session.execute(insert(table), [{"file": None}, {"file": None}])
+            with pytest.raises(StateError, match="no primary key"):
+                session.execute(update(table).values(file=file()))
+            assert len(store) == 0
+
+
+class Crossed(Base):
+    """Its attributes are called like each other's columns."""
+
+    __tablename__ = "crossed"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    one: Mapped[FileObject | None] = mapped_column("other", StoredObject("mem", storages=registry))
+    other: Mapped[FileObject | None] = mapped_column("one", StoredObject("mem", storages=registry))
+
+
+def test_columns_by_other_names(db: Database, store: Store) -> None:
+    """A column is known by its attribute, by name or itself, not by a namesake."""
+
+    @db
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            crossed = Crossed(id=1, one=file(b"one"), other=file(b"other"))
+            session.add(crossed)
+            session.commit()
+            session.execute(update(Crossed).values(one=None))
+            session.commit()
+            assert crossed.one is None
+            assert read(crossed.other) == b"other"
+            session.execute(update(Crossed).values({Crossed.one: file(b"new"), Crossed.other: None}))
+            session.commit()
+            assert read(crossed.one) == b"new"
+            assert len(store) == 1
+
+
+def test_a_saved_file_for_no_row(world: Database, store: Store) -> None:
+    """A saved file in an UPDATE that meets no row stays nobody's, and can be deleted."""
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        saved = file(backend="mem").save()
+        with sessions() as session:
+            session.execute(update(Document).where(Document.id == 7).values(file=saved))
+            session.commit()
+        saved.delete()
+        assert len(store) == 0
