@@ -97,7 +97,13 @@ class Commit:
 
 
 def _sending(connection: Connection) -> None:
-    _asking(connection)
+    try:
+        _asking(connection)
+    except BaseException:
+        # SQLAlchemy holds a COMMIT that fails for the end of the transaction, and would pool the connection with it.
+        if not connection.invalidated:
+            connection.connection.rollback()
+        raise
     _sent(connection)
 
 
