@@ -32,7 +32,8 @@ def test_failing_put(db: Database, store: Store, faulty: Faulty) -> None:
 
     @db
     def scenario(sessions: Sessions) -> None:
-        faulty.cues, faulty.after = {"put": "does it and fails"}, 3
+        faulty.cues = {"put": "does it and fails"}
+        faulty.after = 3
         with sessions() as session:
             session.add_all([Document(file=file(str(n).encode())) for n in range(20)])
             with pytest.raises(StoreError, match="put failed on cue"):
@@ -89,7 +90,8 @@ def test_puts_are_bounded(world: Database, store: Store, faulty: Faulty) -> None
 
     @world
     def scenario(sessions: Sessions) -> None:
-        faulty.cues, faulty.delay = {"put": "is slow"}, 0.01
+        faulty.cues = {"put": "is slow"}
+        faulty.delay = 0.01
         with sessions() as session:
             session.add_all([Document(file=file(str(n).encode())) for n in range(40)])
             session.commit()
@@ -208,7 +210,8 @@ async def test_cancelled_flush(store: Store, faulty: Faulty, tmp_path: Path) -> 
             await session.commit()
 
     for after in (0.0, 0.01, 0.03, 0.05):
-        faulty.cues, faulty.delay = {"put": "is slow"}, 0.02
+        faulty.cues = {"put": "is slow"}
+        faulty.delay = 0.02
         task = asyncio.create_task(work())
         await asyncio.sleep(after)
         task.cancel()

@@ -145,7 +145,7 @@ class Asyncio(Verbs):
 
 
 class _Local(Verbs):
-    """Local files are read and small ones written as files, since obstore takes several times as long.
+    """Local files are read as files, since a stream of obstore's takes several times as long.
 
     A stream is written aside and linked to its name: to rename it over a reserved one makes ext4 write it out at once.
     """
@@ -158,10 +158,6 @@ class _Local(Verbs):
         finally:
             await self._world.finish(self._delete([staged]))
         return answer
-
-    def _write(self, location: str, body: Whole, mode: Mode) -> "PutResult":
-        path = f"{self._root}/{location}"
-        return {"e_tag": write(path, body, create=mode == "create"), "version": None}
 
     async def _get(self, location: str) -> bytes:
         return await self._world.call((self._root / location).read_bytes)
@@ -195,15 +191,12 @@ class InlineLocal(_Local, Inline):
     """Local files, blocking."""
 
     async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
-        return self._write(location, body, mode)
+        etag = write(f"{self._root}/{location}", body, create=mode == "create")
+        return {"e_tag": etag, "version": None}
 
 
 class AsyncioLocal(_Local, Asyncio):
-    """Local files, in threads where obstore is not faster."""
-
-    async def _put(self, location: str, body: Whole, mode: Mode, headers: "Headers | None") -> "PutResult":
-        writing = asyncio.to_thread(self._write, location, body, mode)
-        return await self._ended(writing, location if mode == "create" else None)
+    """Local files, in threads where obstore is not faster; it is where many are written at once."""
 
 
 class InlineCloud(Inline):
