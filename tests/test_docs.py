@@ -39,6 +39,7 @@ INTERNAL = {
     "orm.ledger",
     "orm.named",
     "orm.plan",
+    "orm.sqlite",
     "orm.slots",
     "orm.statements",
     "signatures",

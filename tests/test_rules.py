@@ -98,6 +98,12 @@ class TestSizes:
 
 
 class TestContentTypes:
+    def test_a_list_is_refused(self) -> None:
+        """Types that are given as a list are said to be given one by one."""
+        types: Any = ["image/png"]
+        with pytest.raises(ConfigurationError, match="one by one"):
+            content_types(types)
+
     @pytest.mark.parametrize(
         ("rule", "content_type", "allowed"),
         [

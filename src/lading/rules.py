@@ -210,6 +210,8 @@ def _check_lists(rule: str, allowed: Sequence[str], deny: Sequence[str]) -> None
 
 
 def _media_range(pattern: str) -> str:
+    if not isinstance(pattern, str):
+        raise ConfigurationError(f"content types are given one by one: content_types('image/png'), not {pattern!r}")
     lowered = pattern.strip().lower()
     if not _MEDIA_RANGE(lowered):
         raise ConfigurationError(f"{pattern!r} is no content type, such as 'image/png' or 'image/*'")

@@ -14,7 +14,8 @@ from sqlalchemy.schema import CreateTable
 
 import lading
 from lading import FileList, FileObject, Storages, StoredObject
-from lading.errors import RecordError
+from lading.backends.obstore import ObstoreBackend
+from lading.errors import ConfigurationError, RecordError
 from lading.paths import by_date
 from lading.rules import MB, content_types, max_size
 from tests.orm.conftest import Database, Sessions, Store, on
@@ -35,6 +36,15 @@ def test_repr_is_the_call_that_a_migration_needs(column: StoredObject, expected:
     assert repr(column) == expected
     again = eval(expected)
     assert (again.backend, again.multiple) == (column.backend, column.multiple)
+
+
+def test_one_rule_is_no_list_of_rules() -> None:
+    """A rule where a list of rules belongs is said to be one, on a column and on a backend."""
+    rule: Any = max_size(3)
+    with pytest.raises(ConfigurationError, match=r"rules=\[max_size\(3\)\]"):
+        StoredObject("a", rules=rule)
+    with pytest.raises(ConfigurationError, match=r"rules=\[max_size\(3\)\]"):
+        ObstoreBackend("a", "memory://", rules=rule)
 
 
 def test_types_per_dialect() -> None:

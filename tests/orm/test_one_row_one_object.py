@@ -3,10 +3,12 @@
 import copy
 import pickle
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 
 import pytest
-from sqlalchemy import event, insert, select
+from sqlalchemy import create_engine, event, insert, select
+from sqlalchemy.orm import sessionmaker
 
 from lading import FileObject, Storages
 from lading.backends.obstore import ObstoreBackend
@@ -19,7 +21,7 @@ from lading.errors import (
     TooLarge,
 )
 from tests.orm.conftest import Database, Sessions, Store, on
-from tests.orm.models import Document, Limited, file, read, registry
+from tests.orm.models import Base, Document, Limited, file, read, registry
 from tests.orm.test_lifecycle import check
 
 
@@ -403,3 +405,45 @@ def test_moved_to_stricter_rules(world: Database, store: Store) -> None:
             session.rollback()
             check(session, store)
             assert len(store) == 1
+
+
+def test_sqlite_as_it_comes(store: Store, tmp_path: Path) -> None:
+    """Where nobody begins a transaction before a SELECT, the look at a row locks the database by itself."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'plain'}", connect_args={"timeout": 30})
+    Base.metadata.create_all(engine)
+    sessions = sessionmaker(engine)
+    with sessions() as session:
+        session.add_all([Document(id=1, file=file(b"x")), Document(id=2)])
+        session.commit()
+
+    def delete() -> None:
+        with sessions() as session:
+            session.delete(session.get_one(Document, 1))
+            session.commit()
+
+    deleter = Thread(target=delete)
+    with sessions() as session:
+        first, second = session.get_one(Document, 1), session.get_one(Document, 2)
+        second.file, first.file = first.file, None
+        session.flush()
+        deleter.start()
+        deleter.join(0.5)
+        session.commit()
+    deleter.join()
+    with sessions() as session:
+        assert session.scalars(select(Document.id)).all() == [2]
+        check(session, store)
+
+    def replace(number: int) -> None:
+        with sessions() as session:
+            session.get_one(Document, 2).file = file(str(number).encode())
+            session.commit()
+
+    threads = [Thread(target=replace, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with sessions() as session:
+        check(session, store)
+    engine.dispose()

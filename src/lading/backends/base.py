@@ -54,6 +54,8 @@ class Backend:
     ) -> None:
         if not _is_name(key):
             raise ConfigurationError(f"the key of a backend is a name that rows can remember, not {key!r}")
+        if callable(rules):
+            raise ConfigurationError(f"backend {key!r}: rules are given as a list: rules=[{rules!r}]")
         for rule in (*rules, *(() if path is None else (path,))):
             if not callable(rule):
                 raise ConfigurationError(f"backend {key!r}: rules and path makers are callables, not {rule!r}")

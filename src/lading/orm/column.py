@@ -10,7 +10,7 @@ from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from lading.backends.protocols import StorageBackend
-from lading.errors import NotAFile, OwnedFile, PendingFile, RecordError
+from lading.errors import ConfigurationError, NotAFile, OwnedFile, PendingFile, RecordError
 from lading.file import FileObject, claim, claim_of, loaded
 from lading.ops.save import Policy
 from lading.orm.list import FileList
@@ -46,6 +46,8 @@ class StoredObject(TypeDecorator[Any]):
         super().__init__(none_as_null=True)
         self.backend = backend
         self.multiple = multiple
+        if callable(rules):
+            raise ConfigurationError(f"rules are given as a list: rules=[{rules!r}]")
         self.rules = tuple(rules)
         self.path = path
         self.storages = storages

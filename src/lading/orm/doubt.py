@@ -12,6 +12,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import Session
 
 from lading.errors import ConfigurationError, StateError
+from lading.orm.sqlite import is_idle
 
 
 class Commit:
@@ -62,7 +63,7 @@ class Commit:
 
     def released(self) -> None:
         """A savepoint was released; on SQLite, where nobody has sent BEGIN, that was a COMMIT."""
-        self._sent |= {each for each in self._connections if _sqlite_has_ended(each)}
+        self._sent |= {each for each in self._connections if is_idle(each)}
 
     def asked(self, connection: Connection) -> None:
         """Make sure that there is something to commit, where a statement failed since: PostgreSQL rolls back silently.
@@ -84,7 +85,7 @@ class Commit:
         """The server has refused a statement, perhaps the COMMIT itself."""
         if connection in self._sent:
             self._sent.discard(connection)
-        elif error.args[:1] in _ROLLED_BACK.get(connection.dialect.name, ()) or _sqlite_has_ended(connection):
+        elif error.args[:1] in _ROLLED_BACK.get(connection.dialect.name, ()) or is_idle(connection):
             self._lost.add(connection)
         else:
             self._failed.add(connection)
@@ -135,14 +136,6 @@ def _failed(context: ExceptionContext) -> None:
 def _dbapi_error(context: ExceptionContext) -> type[BaseException]:
     error: type[BaseException] = context.dialect.loaded_dbapi.Error
     return error
-
-
-def _sqlite_has_ended(connection: Connection) -> bool:
-    """Whether SQLite is in no transaction, whatever SQLAlchemy thinks."""
-    if connection.dialect.name != "sqlite" or connection.closed or connection.invalidated:
-        return False
-    driver: Any = connection.connection.driver_connection
-    return not driver.in_transaction
 
 
 # ER_LOCK_DEADLOCK and ER_CHECKREAD: InnoDB rolls back the whole transaction, not the statement alone.

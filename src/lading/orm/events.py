@@ -179,7 +179,7 @@ def _deleting(mapper: Mapper[Any], connection: Connection, instance: object) -> 
     ledger.commit.watch(connection)
     left = ledger.plan.deleted(state)
     if left is None:
-        left = set[Key]().union(*named(connection.execute, [state], _slots[mapper]).values()) - ledger.plan.moved
+        left = set[Key]().union(*named(connection, [state], _slots[mapper]).values()) - ledger.plan.moved
     ledger.page(_frame(session)).drop(left)
 
 

@@ -205,7 +205,7 @@ def _rows(
         columns.update({slot.key: slot for slot in slots[state.mapper]})
     found: dict[tuple[InstanceState[Any], str], set[Key]] = {}
     for mapper, (states, columns) in asked.items():
-        found |= named(partial(session.execute, bind_arguments={"mapper": mapper}), list(states), columns.values())
+        found |= named(session.connection(bind_arguments={"mapper": mapper}), list(states), columns.values())
     return Rows(found, departing)
 
 

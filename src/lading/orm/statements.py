@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import BindParameter, ClauseElement, ColumnElement, Delete, Insert, Result, Select, Update, select
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    Delete,
+    Insert,
+    Result,
+    Select,
+    Update,
+    select,
+)
 from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import Null
@@ -15,6 +26,7 @@ from lading.orm.flush import Wanted, abandon, check_registry, put, take
 from lading.orm.key import Key, key_of
 from lading.orm.ledger import Before, Ledger, Page
 from lading.orm.named import AT_ONCE, among
+from lading.orm.sqlite import begin
 
 
 class FileColumn(NamedTuple):
@@ -60,7 +72,8 @@ def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any
     columns = _file_columns(statement)
     if not columns:
         return None
-    ledger.commit.watch(state.session.connection(bind_arguments=dict(state.bind_arguments)))
+    connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
+    ledger.commit.watch(connection)
     page = Page()
     try:
         if isinstance(statement, Insert):
@@ -68,7 +81,7 @@ def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any
             result = state.invoke_statement()
             written = {key_of(before.file) for before in page.given}
         else:
-            rows = _before(state, statement, columns, page)
+            rows = _before(state, statement, columns, page, connection)
             if rows is None:
                 return None
             result = state.invoke_statement(statement=rows.narrowed(statement) if page.given else None)
@@ -103,7 +116,11 @@ def _insert(state: ORMExecuteState, statement: Insert, columns: Sequence[FileCol
 
 
 def _before(
-    state: ORMExecuteState, statement: Update | Delete, columns: Sequence[FileColumn], page: Page
+    state: ORMExecuteState,
+    statement: Update | Delete,
+    columns: Sequence[FileColumn],
+    page: Page,
+    connection: Connection,
 ) -> "Rows | None":
     """Store the file that a statement gives to one row, and see what rows it meets; `None` where it touches no file."""
     names = _names(state, columns)
@@ -121,6 +138,7 @@ def _before(
                     given += [(column, file) for file in column.written(value)]
         if not touched:
             return None
+    begin(connection)
     rows = Rows(state, statement, touched)
     if given and len(rows) > 1:
         raise OwnedFile(f"the UPDATE would give one file to {len(rows)} rows; each row needs a file of its own")
