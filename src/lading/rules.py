@@ -209,7 +209,7 @@ def _check_lists(rule: str, allowed: Sequence[str], deny: Sequence[str]) -> None
         raise ConfigurationError(f"{rule}() needs at least one name to allow or to deny")
 
 
-def _media_range(pattern: str) -> str:
+def _media_range(pattern: object) -> str:
     if not isinstance(pattern, str):
         raise ConfigurationError(f"content types are given one by one: content_types('image/png'), not {pattern!r}")
     lowered = pattern.strip().lower()
