@@ -616,6 +616,13 @@ class TestSave:
         asyncio.run(file.save_async())
         assert file.get_content() == b"xxxxx"
 
+    def test_what_is_no_upload(self) -> None:
+        """Bytes or a path where an upload belongs are refused at once."""
+        wrong: Any
+        for wrong in (b"x", Path("a"), None):
+            with pytest.raises(SourceError, match="keeps what it received"):
+                FileObject.from_upload(wrong)
+
     @pytest.mark.parametrize("spool", [1, 2**20], ids=["on disk", "in memory"])
     @in_its_world
     async def test_from_upload(self, spool: int, storages: Storages, world: World) -> None:

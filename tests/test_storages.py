@@ -218,3 +218,10 @@ def test_what_it_shows(registry: Storages) -> None:
     """`repr` names the keys and nothing of what is behind them."""
     registry.register_backend(memory("a"))
     assert repr(registry) == "<Storages: a>"
+
+
+def test_concurrency_is_bounded_from_below() -> None:
+    """A registry that could store nothing at a time is refused when it is made."""
+    assert Storages(concurrency=1).concurrency == 1
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        Storages(concurrency=0)

@@ -128,7 +128,12 @@ class FileObject:
         """A pending file from a web framework's `UploadFile`, read as a stream when it is stored.
 
         Its name and type are what the client claims: the name is sanitised, the type is checked against the bytes.
+
+        Raises:
+            SourceError: it is no upload: it keeps no binary file in `file`.
         """
+        if not callable(getattr(getattr(upload, "file", None), "read", None)):
+            raise SourceError(f"an upload keeps what it received in .file; {type(upload).__name__} has none")
         return cls(
             backend,
             getattr(upload, "filename", None),

@@ -17,7 +17,7 @@ from obstore.store import MemoryStore
 from lading import worlds
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import Attributes, Copies, Signs
-from lading.errors import AccessDenied, ConfigurationError, InvalidPath, NotSupported, StoreError
+from lading.errors import AccessDenied, ConfigurationError, InvalidPath, NotSupported, ObjectExists, StoreError
 from lading.rules import max_size
 from lading.worlds import World
 from tests.backends.contract import BackendContract, in_its_world, joined, paths, put, stream
@@ -74,6 +74,9 @@ class TestLocal(BackendContract):
         await put(driver, "a/streamed", stream(b"x" * 6 * MiB))
         with pytest.raises(RuntimeError):
             await put(driver, "a/failed", stream(b"x" * 6 * MiB, error=RuntimeError()))
+        for again in (b"y", stream(b"y" * 6 * MiB)):
+            with pytest.raises(ObjectExists):
+                await put(driver, "a/streamed", again)
         assert sorted(os.listdir(tmp_path / "made/on the way/a")) == ["streamed", "é 100%.pdf"]
 
     @in_its_world

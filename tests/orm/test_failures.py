@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, event, select, text
+from sqlalchemy import ForeignKey, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lading import FileObject, StoredObject
 from lading.errors import CleanupError, StoreError
@@ -254,17 +254,3 @@ async def test_cancelled_after_commit(store: Store, tmp_path: Path) -> None:
         assert await document.file.get_content_async() == b"new"
     assert len(store) == 1
     await engine.dispose()
-
-
-def test_process_that_forgets(store: Store, tmp_path: Path) -> None:
-    """A session that is simply dropped commits nothing, and its files go when it is collected or closed."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'db'}")
-    databases.begin_for_real(engine)
-    Base.metadata.create_all(engine)
-    session = Session(engine)
-    session.add(Document(file=file()))
-    session.flush()
-    assert len(store) == 1
-    session.close()
-    assert len(store) == 0
-    engine.dispose()

@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 from sqlalchemy import create_engine, event, insert, select
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import sessionmaker
 
 from lading import FileObject, Storages
@@ -407,7 +408,8 @@ def test_moved_to_stricter_rules(world: Database, store: Store) -> None:
             assert len(store) == 1
 
 
-def test_sqlite_as_it_comes(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_statement", [False, True], ids=["instance", "statement"])
+def test_sqlite_as_it_comes(store: Store, tmp_path: Path, by_statement: bool) -> None:
     """Where nobody begins a transaction before a SELECT, the look at a row locks the database by itself."""
     engine = create_engine(f"sqlite:///{tmp_path / 'plain'}", connect_args={"timeout": 30})
     Base.metadata.create_all(engine)
@@ -418,7 +420,10 @@ def test_sqlite_as_it_comes(store: Store, tmp_path: Path) -> None:
 
     def delete() -> None:
         with sessions() as session:
-            session.delete(session.get_one(Document, 1))
+            if by_statement:
+                session.execute(delete_rows(Document).where(Document.id == 1))
+            else:
+                session.delete(session.get_one(Document, 1))
             session.commit()
 
     deleter = Thread(target=delete)
