@@ -32,6 +32,7 @@ from lading.errors import (
     SourceError,
     StateError,
     StoreError,
+    StoreUnavailable,
     TooLarge,
     TooSmall,
     TypeNotAllowed,
@@ -65,6 +66,7 @@ CASES: list[tuple[Exception, tuple[type[Exception], ...], dict[str, Any]]] = [
     (ObjectNotFound("m", **AT), (StoreError, FileNotFoundError), AT),
     (ObjectExists("m", **AT), (StoreError, FileExistsError), AT),
     (AccessDenied("m", **AT), (StoreError, PermissionError), AT),
+    (StoreUnavailable("m", **AT), (StoreError,), AT),
     (IntegrityFailure("m", **AT, expected=1, actual=2), (StoreError,), {**AT, "expected": 1, "actual": 2}),
     (CleanupError("m", [OSError("gone")], committed=True, left=[("b", "p")]), (ExceptionGroup,), LEFT),
 ]

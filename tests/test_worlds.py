@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lading import worlds
+from lading.testing.backends import in_its_world
 from lading.worlds import World, asyncio_world, inline, iterate, run
-from tests.backends.contract import in_its_world
 
 name = contextvars.ContextVar("name", default="unset")
 
@@ -114,6 +114,13 @@ class TestBoth:
 
         assert await world.each(act, range(4), limit=2) == ["mine"] * 4
         name.reset(token)
+
+    @in_its_world
+    async def test_sleep(self, world: World) -> None:
+        """A world waits for as long as it is told to."""
+        began = time.monotonic()
+        await world.sleep(0.02)
+        assert time.monotonic() - began >= 0.019
 
     @in_its_world
     async def test_finish(self, world: World) -> None:

@@ -23,6 +23,7 @@ LadingError
 │   ├── ObjectNotFound (FileNotFoundError)
 │   ├── ObjectExists (FileExistsError)
 │   ├── AccessDenied (PermissionError)
+│   ├── StoreUnavailable                     it could not do it now; trying again may help
 │   └── IntegrityFailure                     stored bytes differ from the record
 └── CleanupError (ExceptionGroup)            objects that should be gone are still there
 ```
@@ -205,6 +206,13 @@ class ObjectExists(StoreError, FileExistsError):
 
 class AccessDenied(StoreError, PermissionError):
     """The store refused the credentials, or they do not cover this."""
+
+
+class StoreUnavailable(StoreError):
+    """The store could not do it now: it did not answer, was overloaded or broke down; trying again may help.
+
+    Timeouts, connections that are refused, reset or cut, and the statuses 408, 429, 500, 502, 503 and 504.
+    """
 
 
 class IntegrityFailure(StoreError):

@@ -1,10 +1,10 @@
 """Signed URLs for stores that have none of their own: what one grants travels in it, and the application serves it."""
 
-import time
 from urllib.parse import quote
 
 import msgspec
 
+from lading import clock
 from lading.errors import ConfigurationError, NotSupported
 from lading.paths import sanitise
 from lading.record import FileRecord
@@ -69,7 +69,7 @@ class UrlSigner:
                 f"backend {record.backend!r} has no signed URLs of its own, and lading signs none for uploads to it; "
                 "send the file through the application"
             )
-        now = time.time()
+        now = clock.now()
         grant = Grant(
             record.backend,
             record.path,

@@ -7,7 +7,6 @@ holds a token can read its payload.
 
 import hashlib
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ import msgspec
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
+from lading.clock import now
 from lading.errors import ConfigurationError, ExpiredToken, InvalidToken
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Tokens:
 
     __slots__ = ("_clock", "_secrets")
 
-    def __init__(self, secrets: str | bytes | Sequence[str | bytes], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, secrets: str | bytes | Sequence[str | bytes], *, clock: Callable[[], float] = now) -> None:
         several = [secrets] if isinstance(secrets, str | bytes) else secrets
         keys = [secret.encode() if isinstance(secret, str) else secret for secret in several]
         if not keys:

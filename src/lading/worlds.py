@@ -6,6 +6,7 @@ its end in the caller's thread, with no event loop; under `asyncio` it is awaite
 
 import asyncio
 import contextvars
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from threading import Thread
@@ -38,6 +39,10 @@ class World(Protocol):
         When one fails no further item is begun, what is under way ends, and the first failure is raised. When the
         caller is cancelled, what is under way is cancelled and ends before this raises. So `act` has always ended.
         """
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
         ...
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
@@ -101,6 +106,9 @@ class Inline:
                     raise error
             return [future.result() for future in futures]
 
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # nothing else runs in this world
+
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         return await work
 
@@ -143,6 +151,9 @@ class Asyncio:
         if failures:
             raise failures[0]
         return [results[index] for index in range(len(items))]
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(work)

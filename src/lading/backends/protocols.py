@@ -6,7 +6,7 @@ through as it is.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -104,6 +104,45 @@ class Signs(Protocol):
 
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:
         """A URL that allows one HTTP method (`"GET"` or `"PUT"`) on one object for `expires_in` seconds."""
+        ...
+
+
+@runtime_checkable
+class ListsInOrder(Protocol):
+    """A driver whose store lists objects in the order of their paths."""
+
+    def list_in_order(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        """What `list` gives, in the order of the UTF-8 bytes of the paths, and only what comes after a path."""
+        ...
+
+
+@runtime_checkable
+class Stages(Protocol):
+    """A driver that writes objects aside until they are whole, where `list` does not see them.
+
+    What a killed process was writing stays there.
+    """
+
+    def staged(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """What lies aside below a prefix of whole segments, under names that only `discard` takes."""
+        ...
+
+    async def discard(self, paths: Sequence[str]) -> None:
+        """Delete what lies aside; what is not there is no error, and what is no such name raises `InvalidPath`."""
+        ...
+
+
+Place: TypeAlias = tuple[str, str]
+"""A store, in words that are the same for all who use it, and what lies before every path there, without a `/`."""
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A backend that can say whether objects of another one are its own, too; also under another key, or nested."""
+
+    @property
+    def place(self) -> Place:
+        """Where its objects lie. Two of one store count as one, also where they may be of different servers."""
         ...
 
 

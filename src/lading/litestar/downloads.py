@@ -1,6 +1,5 @@
 """The route that serves what signed URLs grant."""
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +9,8 @@ from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Receive, Scope, Send
 
+from lading import clock
+from lading.ops.retry import Retrying
 from lading.serving import Answer, respond
 from lading.signer import UrlSigner
 from lading.storages import Storages
@@ -39,7 +40,7 @@ def download_route(path: str, signer: UrlSigner, storages: Storages) -> HTTPRout
 
     async def download(request: Request[Any, Any, Any]) -> ASGIResponse:
         grant = signer.read(request.path_params["token"])
-        driver = storages.get_backend(grant.backend).driver(asyncio_world)
+        driver = Retrying(storages.get_backend(grant.backend), asyncio_world)
         info = await driver.head(grant.path) if grant.size is None else None
         answer = respond(
             request.method,
@@ -49,7 +50,7 @@ def download_route(path: str, signer: UrlSigner, storages: Storages) -> HTTPRout
             filename=grant.filename,
             etag=grant.etag,
             last_modified=grant.last_modified,
-            max_age=grant.expires_at - time.time(),
+            max_age=grant.expires_at - clock.now(),
         )
         if answer.start == answer.stop:
             if info is None:  # an answer about an object says that it exists
