@@ -43,9 +43,10 @@ from lading.errors import (
 from lading.file import Claim, claim, claim_of, decode_hook, encode_hook, hold, identity, loaded, on_change
 from lading.record import FileRecord
 from lading.rules import max_size
+from lading.testing import FaultyBackend
+from lading.testing.backends import in_its_world
 from lading.worlds import World, asyncio_world, inline, iterate
-from tests.backends.contract import in_its_world
-from tests.faulty import Faulty
+from tests.faulty import always
 
 PART = 64 * 1024
 LARGE = random.Random(7).randbytes(3 * PART + 1)
@@ -71,12 +72,12 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 @pytest.fixture
-def backend() -> Faulty:
-    return Faulty(ObstoreBackend("it", "memory://", chunk_size=PART))
+def backend() -> FaultyBackend:
+    return FaultyBackend(ObstoreBackend("it", "memory://", chunk_size=PART))
 
 
 @pytest.fixture
-def storages(backend: Faulty, tmp_path: Path) -> Storages:
+def storages(backend: FaultyBackend, tmp_path: Path) -> Storages:
     """Two backends: `it` in memory, which is the default, and `disk`."""
     storages = Storages()
     storages.register_backend(backend)
@@ -181,7 +182,7 @@ class TestConstructor:
         assert claim_of(file) == "free"
         assert FileObject("it", path="p").content_type == "application/octet-stream"
 
-    def test_which_backend(self, storages: Storages, backend: Faulty) -> None:
+    def test_which_backend(self, storages: Storages, backend: FaultyBackend) -> None:
         """A backend is named by its key, given itself, or the default of the registry."""
         elsewhere = ObstoreBackend("elsewhere", "memory://")
         assert new(storages).backend is backend
@@ -229,7 +230,7 @@ class TestMetadata:
         assert file.to_dict()["metadata"] == {"a": 1, "b": 2, "c": [3]}
         assert before == {"a": 1, "b": 2}
 
-    async def test_updating_while_it_is_stored(self, storages: Storages, backend: Faulty) -> None:
+    async def test_updating_while_it_is_stored(self, storages: Storages, backend: FaultyBackend) -> None:
         """What is merged in while the content is on its way is in the record."""
         gate = asyncio.Event()
 
@@ -511,7 +512,7 @@ class TestSave:
         assert file.checksum == twin.checksum == again.checksum
 
     @in_its_world
-    async def test_twice(self, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_twice(self, storages: Storages, backend: FaultyBackend, world: World) -> None:
         """A stored file is not stored again."""
         file = new(storages)
         await ask(world, file, "save")
@@ -520,7 +521,7 @@ class TestSave:
                 await ask(world, file, "save", *data)
         assert paths(backend) == [file.path]
 
-    async def test_twice_at_once(self, storages: Storages, backend: Faulty) -> None:
+    async def test_twice_at_once(self, storages: Storages, backend: FaultyBackend) -> None:
         """Of two that store one file at once the second is refused, so that no object is left that nobody names."""
         file = new(storages, LARGE)
         outcomes = await asyncio.gather(file.save_async(), file.save_async(), return_exceptions=True)
@@ -528,7 +529,7 @@ class TestSave:
         assert isinstance(outcomes[1], StateError)
         assert paths(backend) == [file.path]
 
-    async def test_a_copy_of_one_that_is_being_stored(self, storages: Storages, backend: Faulty) -> None:
+    async def test_a_copy_of_one_that_is_being_stored(self, storages: Storages, backend: FaultyBackend) -> None:
         """A file that is copied while it is being stored leaves a pending one, that is stored on its own."""
         file = new(storages)
         saving = asyncio.ensure_future(file.save_async())
@@ -545,26 +546,30 @@ class TestSave:
             await ask(world, FileObject(filename="a", storages=storages), "save")
 
     @in_its_world
-    async def test_a_failed_save_can_be_repeated(self, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_a_failed_save_can_be_repeated(
+        self, storages: Storages, backend: FaultyBackend, world: World
+    ) -> None:
         """After a failure the file is pending as before, and is stored the second time."""
-        backend.cues = {"put": "does it and fails"}
+        backend.plan = [always("put", "error after")]
         file = new(storages, LARGE)
         with pytest.raises(StoreError):
             await ask(world, file, "save")
         assert file.has_pending_data
         assert paths(backend) == []
-        backend.cues = {}
+        backend.plan = ()
         await ask(world, file, "save")
         assert await ask(world, file, "get_content") == LARGE
 
     @in_its_world
-    async def test_content_that_cannot_be_read_again(self, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_content_that_cannot_be_read_again(
+        self, storages: Storages, backend: FaultyBackend, world: World
+    ) -> None:
         """Where the second try would need content that is gone, it says so, and stores nothing."""
-        backend.cues = {"put": "fails"}
+        backend.plan = [always("put")]
         file = new(storages, iter([b"once"]))
         with pytest.raises(StoreError):
             await ask(world, file, "save")
-        backend.cues = {}
+        backend.plan = ()
         with pytest.raises(SourceError, match="read already"):
             await ask(world, file, "save")
         assert paths(backend) == []
@@ -601,7 +606,7 @@ class TestSave:
         await ask(world, new(storages, LARGE), "save", on_progress=lambda *args: told.append(args))
         assert told[-1] == (len(LARGE), len(LARGE))
 
-    def test_async_content_in_the_sync_world(self, storages: Storages, backend: Faulty) -> None:
+    def test_async_content_in_the_sync_world(self, storages: Storages, backend: FaultyBackend) -> None:
         """The sync verb refuses an async iterable with the name of its twin, which then stores it whole."""
 
         async def trickle() -> AsyncIterator[bytes]:
@@ -612,7 +617,7 @@ class TestSave:
         file = new(storages, trickle())
         with pytest.raises(SourceError, match="save_async"):
             file.save()
-        assert backend.calls == []
+        assert backend.verbs == []
         asyncio.run(file.save_async())
         assert file.get_content() == b"xxxxx"
 
@@ -765,7 +770,7 @@ def links() -> list[str]:
 
 class TestDelete:
     @in_its_world
-    async def test_of_a_row(self, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_of_a_row(self, storages: Storages, backend: FaultyBackend, world: World) -> None:
         """A file that belongs to a row, or is being written to one, is not deleted, and the error says how it is."""
         file = new(storages)
         await ask(world, file, "save")
@@ -777,11 +782,11 @@ class TestDelete:
         assert paths(backend) == [file.path]
 
     @in_its_world
-    async def test_of_a_store_that_fails(self, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_of_a_store_that_fails(self, storages: Storages, backend: FaultyBackend, world: World) -> None:
         """A store that fails to delete is heard."""
         file = new(storages)
         await ask(world, file, "save")
-        backend.cues = {"delete": "fails"}
+        backend.plan = [always("delete")]
         with pytest.raises(StoreError):
             await ask(world, file, "delete")
 
@@ -789,13 +794,15 @@ class TestDelete:
 class TestCopy:
     @pytest.mark.parametrize("content", [b"hello", LARGE], ids=["small", "large"])
     @in_its_world
-    async def test_within_a_store(self, content: bytes, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_within_a_store(
+        self, content: bytes, storages: Storages, backend: FaultyBackend, world: World
+    ) -> None:
         """Within a store the store copies; the copy is a stored file of its own, and nobody's."""
         file = new(storages, content, metadata={"a": [1]})
         await ask(world, file, "save")
         backend.calls.clear()
         twin = await ask(world, file, "copy_to", "it")
-        assert backend.calls == ["copy", "head"]
+        assert backend.verbs == ["copy", "head"]
         assert twin != file
         assert (twin.filename, twin.metadata, twin.checksum) == (file.filename, file.metadata, file.checksum)
         assert (claim_of(twin), claim_of(file)) == ("free", "free")
@@ -817,7 +824,7 @@ class TestCopy:
             assert await ask(world, one, "get_content") == content
 
     @in_its_world
-    async def test_by_an_alias(self, storages: Storages, backend: Faulty, world: World) -> None:
+    async def test_by_an_alias(self, storages: Storages, backend: FaultyBackend, world: World) -> None:
         """A file whose row names an alias is copied within the store, and the copy names the backend itself."""
         file = new(storages)
         await ask(world, file, "save")
@@ -825,7 +832,7 @@ class TestCopy:
         old = FileObject.from_dict({**file.to_dict(), "backend": "old"}, storages=storages)
         backend.calls.clear()
         twin = await ask(world, old, "copy_to", "it")
-        assert (twin.record.backend, backend.calls) == ("it", ["copy", "head"])
+        assert (twin.record.backend, backend.verbs) == ("it", ["copy", "head"])
 
     @in_its_world
     async def test_to_a_path(self, storages: Storages, world: World) -> None:

@@ -19,8 +19,8 @@ from litestar.datastructures import UploadFile
 
 from lading.errors import SourceError, TooLarge
 from lading.source import CHUNK, Intake, Source, source_of
+from lading.testing.backends import in_its_world
 from lading.worlds import World, asyncio_world, inline
-from tests.backends.contract import in_its_world
 
 KiB = 1024
 BIG = random.Random(7).randbytes(2 * CHUNK + 1)

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from lading.backends.obstore import ObstoreBackend
+from lading.backends.protocols import StorageBackend
 from lading.errors import BackendNotRegistered, ConfigurationError, NotSupported
 from lading.record import FileRecord
+from lading.signer import UrlSigner
 from lading.storages import Storages, storages
+from lading.tokens import Tokens
 
 
 def memory(key: str) -> ObstoreBackend:
@@ -225,3 +228,41 @@ def test_concurrency_is_bounded_from_below() -> None:
     assert Storages(concurrency=1).concurrency == 1
     with pytest.raises(ConfigurationError, match="at least 1"):
         Storages(concurrency=0)
+
+
+class TestStandingIn:
+    def test_everyone_is_asked_for(self) -> None:
+        """Whoever asks for a backend gets what stands in, which is told the key behind an alias and what is there."""
+        registry, real, other = Storages(), memory("real"), memory("other")
+        registry.register_backend(real)
+        registry.alias("old", "real")
+        asked: list[tuple[str, StorageBackend | None]] = []
+
+        def stand_in(key: str, backend: StorageBackend | None) -> StorageBackend:
+            asked.append((key, backend))
+            return other
+
+        with registry.standing_in(stand_in):
+            for key in ("real", "old", None, real, "none"):
+                assert registry.get_backend(key) is other
+        assert asked == [*[("real", real)] * 4, ("none", None)]
+        assert registry.get_backend("old") is real
+
+    def test_changes_are_undone(self) -> None:
+        """What is registered, removed and set meanwhile is undone afterwards, and the outer of two stands in again."""
+        registry, real = Storages(), memory("real")
+        registry.register_backend(real)
+        outer, inner = memory("outer"), memory("inner")
+        with registry.standing_in(lambda key, backend: outer):
+            with pytest.raises(ZeroDivisionError), registry.standing_in(lambda key, backend: inner):
+                registry.unregister_backend("real")
+                registry.register_backend("memory://", key="new")
+                registry.alias("old", "real")
+                registry.signer = UrlSigner(Tokens("0123456789abcdef"))
+                registry.set_default_backend("new")
+                assert registry.get_backend("real") is inner
+                raise ZeroDivisionError
+            assert registry.get_backend("real") is outer
+            assert (registry.registered_backends(), registry.default_backend, registry.signer) == (["real"], None, None)
+            assert not registry.is_registered("old")
+        assert registry.get_backend() is real

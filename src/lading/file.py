@@ -5,6 +5,7 @@
 import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import PurePath
+from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -16,6 +17,7 @@ from lading.errors import OwnedFile, PendingFile, RecordError, SourceError, Stat
 from lading.ops import read as reading
 from lading.ops import save as saving
 from lading.ops import sign as signing
+from lading.ops.retry import Retrying
 from lading.reader import AsyncReader, Reader
 from lading.record import FileRecord
 from lading.source import Content, HasFile, PathSource, Progress, Source, source_of
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-Claim = Literal["free", "flushing", "owned"]
-"""Whose a stored file is: nobody's yet, of a row that is being written, or of a row."""
+Claim = Literal["free", "flushing", "bound", "owned"]
+"""Whose a stored file is: nobody's yet, of a row that is to be written, of one that a statement writes, or of a row."""
 
 Raw = str | bytes | msgspec.Raw | dict[str, Any]
 """A record as a database driver delivers it; decoded when somebody looks."""
@@ -184,7 +186,7 @@ class FileObject:
         """Where it lies, or will lie. Raises `BackendNotRegistered`, or `ConfigurationError` where nothing says."""
         if self._backend is None:
             return self._storages.get_backend(self.record.backend if self.is_stored else None)
-        return self._storages.get_backend(self._backend) if isinstance(self._backend, str) else self._backend
+        return self._storages.get_backend(self._backend)
 
     @property
     def storages(self) -> Storages:
@@ -274,7 +276,8 @@ class FileObject:
         Args:
             data: the content, where none was given before.
             overwrite: replace what lies at `to_filename`; no transaction can undo that.
-            on_progress: called with `(bytes_done, total)` as bytes are handed to the store.
+            on_progress: called with `(bytes_done, total)` as bytes are handed to the store; from the beginning where
+                the store fails and it is tried again.
 
         Raises:
             StateError: it is stored already, or being stored.
@@ -293,11 +296,11 @@ class FileObject:
 
     def get_content(self) -> bytes:
         """All of it, in memory. Raises `PendingFile`, `ObjectNotFound`, `StoreError`."""
-        return run(self.backend.driver(inline).get(self.path))
+        return run(Retrying(self.backend, inline).get(self.path))
 
     async def get_content_async(self) -> bytes:
         """The async twin of `get_content`."""
-        return await self.backend.driver(asyncio_world).get(self.path)
+        return await Retrying(self.backend, asyncio_world).get(self.path)
 
     def read_range(self, start: int, stop: int | None = None) -> bytes:
         """The bytes from `start` up to but without `stop`, or to the end; fewer where the file ends before."""
@@ -309,11 +312,11 @@ class FileObject:
 
     def iter_bytes(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes of that range in chunks, never all of them in memory."""
-        return iterate(self.backend.driver(inline).read(self.path, start, stop))
+        return iterate(Retrying(self.backend, inline).read(self.path, start, stop))
 
     def iter_bytes_async(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """The async twin of `iter_bytes`."""
-        return self.backend.driver(asyncio_world).read(self.path, start, stop)
+        return Retrying(self.backend, asyncio_world).read(self.path, start, stop)
 
     def open(self) -> io.BufferedReader:
         """A seekable binary file to read it with; what is not read is not fetched."""
@@ -350,11 +353,11 @@ class FileObject:
         Raises:
             OwnedFile: a row names it; take it off the row, and the commit deletes it.
         """
-        run(self.backend.driver(inline).delete([self._deletable()]))
+        run(_delete(self, inline))
 
     async def delete_async(self) -> None:
         """The async twin of `delete`."""
-        await self.backend.driver(asyncio_world).delete([self._deletable()])
+        await _delete(self, asyncio_world)
 
     def copy_to(self, backend: str | StorageBackend, *, to_filename: str | None = None) -> "FileObject":
         """Copy it, by the store itself where that is the same one; the copy is stored and nobody's yet."""
@@ -389,13 +392,6 @@ class FileObject:
         return await signing.sign(
             backend, record, world, signer=self._storages.signer, expires_in=expires_in, for_upload=for_upload
         )
-
-    def _deletable(self) -> str:
-        if self._claim != "free":
-            raise OwnedFile(
-                f"{self.filename!r} belongs to a row: set the column to None, or delete the row, and commit"
-            )
-        return self.path
 
     # as a value
 
@@ -560,6 +556,18 @@ def claim(file: FileObject, claim: Claim) -> None:
     file._claim = claim
 
 
+def seize(file: FileObject, wanted: Claim) -> bool:
+    """Say whose a file is that is nobody's; of several who try that at once, one succeeds."""
+    with _seizing:
+        if file._claim != "free":
+            return False
+        file._claim = wanted
+        return True
+
+
+_seizing = Lock()
+
+
 def hold(file: FileObject, holder: object) -> None:
     """Say what is to be told when the file's record changes in place."""
     file._holder = holder
@@ -590,6 +598,16 @@ def _attachable(metadata: Mapping[str, Any]) -> dict[str, Any]:
             raise RecordError(f"the metadata {name!r} holds what JSON does not: {value!r:.80}")
         attached |= again
     return attached
+
+
+async def _delete(file: FileObject, world: World) -> None:
+    path, driver = file.path, Retrying(file.backend, world)
+    if not seize(file, "flushing"):
+        raise OwnedFile(f"{file.filename!r} belongs to a row: set the column to None, or delete the row, and commit")
+    try:
+        await driver.delete([path])
+    finally:
+        claim(file, "free")
 
 
 async def _save(

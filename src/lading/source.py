@@ -120,8 +120,6 @@ def _flat(content: bytearray | memoryview) -> Chunk:
 class PathSource:
     """A file on the local disk; opened for each reading, closed by it."""
 
-    rereadable = True
-
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
 
@@ -131,6 +129,11 @@ class PathSource:
             return self._path.stat().st_size if self._path.is_file() else None
         except OSError:
             return None
+
+    @property
+    def rereadable(self) -> bool:
+        """A named pipe is not: to open it once more would wait for somebody to write."""
+        return self.size is not None
 
     async def chunks(self, world: World) -> AsyncIterator[Chunk]:
         try:

@@ -1,13 +1,18 @@
 """The registry: which key, as rows remember it, is which backend."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from typing_extensions import get_protocol_members
 
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import Signer, StorageBackend
 from lading.errors import BackendNotRegistered, ConfigurationError, NotSupported
+
+StandIn: TypeAlias = Callable[[str, StorageBackend | None], StorageBackend]
+"""Gives a backend in the place of the one of a key, or where there is none; for one key always the same one."""
 
 
 class Storages:
@@ -29,6 +34,7 @@ class Storages:
         self._backends: dict[str, StorageBackend] = {}
         self._aliases: dict[str, str] = {}
         self._default: str | None = None
+        self._stand_in: StandIn | None = None
         self._lock = Lock()
 
     def register_backend(
@@ -75,22 +81,16 @@ class Storages:
             BackendNotRegistered: there is none; the error says which are known.
             ConfigurationError: `None`, and there is no default.
         """
-        if isinstance(key, str):
-            backend = self._backends.get(key) or self._backends.get(self._target(key))
-            if backend is None:
-                raise BackendNotRegistered(key, [*self._backends, *self._aliases])
-            return backend
-        if key is not None:
-            return key
-        if self._default is not None:
-            return self.get_backend(self._default)
-        backends = list(self._backends.values())
-        if len(backends) != 1:
-            raise ConfigurationError(
-                f"no backend was named, and of {len(backends)} none is the default; "
-                "name one, or call storages.set_default_backend(key)"
-            )
-        return backends[0]
+        if key is None:
+            key = self._default_key()
+        if not isinstance(key, str):
+            return key if self._stand_in is None else self._stand_in(key.key, key)
+        backend = self._backends.get(key) or self._backends.get(self._target(key))
+        if self._stand_in is not None:
+            return self._stand_in(self._target(key), backend)
+        if backend is None:
+            raise BackendNotRegistered(key, [*self._backends, *self._aliases])
+        return backend
 
     def is_registered(self, key: str) -> bool:
         """Whether `get_backend(key)` finds a backend."""
@@ -145,6 +145,34 @@ class Storages:
                     f"{new!r} leads to {old!r} already; an alias in the other direction is a circle"
                 )
             self._aliases[old] = new
+
+    @contextmanager
+    def standing_in(self, stand_in: StandIn) -> Generator[None, None, None]:
+        """Find other backends for a while, as tests want it: nobody who asks this registry comes to the real ones.
+
+        What is registered meanwhile, and every other change of the registry, is undone at the end. Not for use while
+        other threads work with the registry.
+
+        Args:
+            stand_in: called whenever somebody asks for a backend, with its key and what is registered.
+        """
+        before = (dict(self._backends), dict(self._aliases), self._default, self.signer, self.concurrency)
+        outer, self._stand_in = self._stand_in, stand_in
+        try:
+            yield
+        finally:
+            self._stand_in = outer
+            self._backends, self._aliases, self._default, self.signer, self.concurrency = before
+
+    def _default_key(self) -> str:
+        if self._default is not None:
+            return self._default
+        if len(self._backends) != 1:
+            raise ConfigurationError(
+                f"no backend was named, and of {len(self._backends)} none is the default; "
+                "name one, or call storages.set_default_backend(key)"
+            )
+        return next(iter(self._backends))
 
     def _target(self, key: str) -> str:
         while (target := self._aliases.get(key)) is not None:

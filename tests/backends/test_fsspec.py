@@ -27,8 +27,9 @@ from lading import worlds
 from lading.backends.fsspec import FSSpecBackend
 from lading.backends.protocols import Attributes, Signs
 from lading.errors import ConfigurationError, InvalidPath, MissingDependency, NotSupported, StoreError
+from lading.testing.backends import in_its_world, paths, put, stream
+from lading.testing.capabilities import CopyContract, StagingContract
 from lading.worlds import World
-from tests.backends.contract import BackendContract, in_its_world, paths, put, stream
 from tests.services.moto import S3
 
 MiB = 2**20
@@ -71,13 +72,13 @@ class Unknown(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
         return open(path, mode)
 
 
-class TestMemory(BackendContract):
+class TestMemory(CopyContract):
     @pytest.fixture
     def backend(self) -> FSSpecBackend:
         return FSSpecBackend("contract", f"memory://{uuid4().hex}")
 
 
-class TestLocal(BackendContract):
+class TestLocal(CopyContract, StagingContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> FSSpecBackend:
         return FSSpecBackend("contract", f"file://{tmp_path}/on the way", fsync=True)
@@ -123,14 +124,14 @@ class TestLocal(BackendContract):
         assert synced[1:] == ["/a/b", "/a", ""]
 
 
-class TestDirectory(BackendContract):
+class TestDirectory(CopyContract, StagingContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> FSSpecBackend:
         fs = DirFileSystem(path=str(tmp_path), fs=LocalFileSystem())
         return FSSpecBackend("contract", fs, prefix="below")
 
 
-class TestUnknown(BackendContract):
+class TestUnknown(CopyContract):
     overwrites_whole_or_not = False
     creates_atomically = False
 
@@ -139,7 +140,7 @@ class TestUnknown(BackendContract):
         return FSSpecBackend("contract", Unknown(), prefix=str(tmp_path))
 
 
-class TestS3(BackendContract):
+class TestS3(CopyContract):
     @pytest.fixture
     def backend(self, s3: S3) -> FSSpecBackend:
         return on_s3(s3)

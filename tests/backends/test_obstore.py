@@ -3,7 +3,10 @@
 import asyncio
 import os
 import pickle
+import shutil
 import stat
+import threading
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,10 +20,19 @@ from obstore.store import MemoryStore
 from lading import worlds
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import Attributes, Copies, Signs
-from lading.errors import AccessDenied, ConfigurationError, InvalidPath, NotSupported, ObjectExists, StoreError
+from lading.errors import (
+    AccessDenied,
+    ConfigurationError,
+    InvalidPath,
+    NotSupported,
+    ObjectExists,
+    ObjectNotFound,
+    StoreError,
+)
 from lading.rules import max_size
+from lading.testing.backends import in_its_world, joined, paths, put, stream
+from lading.testing.capabilities import CopyContract, OrderContract, StagingContract
 from lading.worlds import World
-from tests.backends.contract import BackendContract, in_its_world, joined, paths, put, stream
 from tests.services.moto import S3
 
 MiB = 2**20
@@ -46,13 +58,13 @@ def uploads(s3: S3, backend: ObstoreBackend) -> int:
         return count
 
 
-class TestMemory(BackendContract):
+class TestMemory(CopyContract, OrderContract):
     @pytest.fixture
     def backend(self) -> ObstoreBackend:
         return ObstoreBackend("contract", "memory://")
 
 
-class TestMemoryWithPrefix(BackendContract):
+class TestMemoryWithPrefix(CopyContract, OrderContract):
     @pytest.fixture
     def backend(self) -> ObstoreBackend:
         store = MemoryStore()
@@ -61,7 +73,7 @@ class TestMemoryWithPrefix(BackendContract):
         return ObstoreBackend("contract", store, prefix="some/prefix")
 
 
-class TestLocal(BackendContract):
+class TestLocal(CopyContract, StagingContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> ObstoreBackend:
         return ObstoreBackend("contract", f"file://{tmp_path}/made/on the way", fsync=True)
@@ -115,6 +127,72 @@ class TestLocal(BackendContract):
         await put(backend.driver(world), "a/b/c", b"x")
         assert synced == ["/a/b/c", "/a/b", "/a", ""]
 
+    @in_its_world
+    @pytest.mark.parametrize("overwrite", [False, True])
+    async def test_a_copy_is_a_file_of_its_own(
+        self, backend: ObstoreBackend, world: World, tmp_path: Path, overwrite: bool
+    ) -> None:
+        """A copy is as old as it is, not as its original, and shares nothing with it; the directory is made."""
+        driver = backend.driver(world)
+        assert isinstance(driver, Copies)
+        await put(driver, "a", b"x")
+        original, copied = (tmp_path / "made/on the way" / each for each in ("a", "d/b"))
+        os.utime(original, (0, 0))
+        await driver.copy("a", "d/b", overwrite=overwrite)
+        assert time.time() - (await driver.head("d/b")).last_modified < 60
+        assert original.stat().st_nlink == copied.stat().st_nlink == 1
+        assert os.listdir(copied.parent) == ["b"]
+
+    @in_its_world
+    async def test_a_copy_that_fails_leaves_nothing(
+        self, backend: ObstoreBackend, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither one whose name is taken, nor one half-way, nor one of nothing, which makes no directory."""
+        driver = backend.driver(world)
+        assert isinstance(driver, Copies)
+        await put(driver, "a", b"x")
+        await put(driver, "b", b"y")
+        with pytest.raises(ObjectExists):
+            await driver.copy("a", "b")
+        with pytest.raises(ObjectNotFound):
+            await driver.copy("none", "d/b")
+
+        def half(source: str, target: str) -> None:
+            Path(target).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(shutil, "copyfile", half)
+        with pytest.raises(StoreError, match="No space"):
+            await driver.copy("a", "c")
+        assert sorted(os.listdir(tmp_path / "made/on the way")) == ["a", "b"]
+        assert await driver.get("b") == b"y"
+
+    async def test_a_copy_that_is_cancelled(
+        self, backend: ObstoreBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is not abandoned: it comes to its end, and then a new name is given up again."""
+        driver = backend.driver(worlds.asyncio_world)
+        assert isinstance(driver, Copies)
+        await put(driver, "a", b"x")
+        begun, go_on = threading.Event(), threading.Event()
+        real = shutil.copyfile
+
+        def slowly(source: str, target: str) -> None:
+            begun.set()
+            go_on.wait(10)
+            real(source, target)
+
+        monkeypatch.setattr(shutil, "copyfile", slowly)
+        copying = asyncio.ensure_future(driver.copy("a", "b"))
+        await asyncio.to_thread(begun.wait)
+        copying.cancel()
+        await asyncio.sleep(0.05)
+        assert not copying.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+        assert os.listdir(tmp_path / "made/on the way") == ["a"]
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
     def test_denied(self, backend: ObstoreBackend, tmp_path: Path) -> None:
         """A directory that may not be entered is `AccessDenied`, whatever is asked."""
@@ -135,7 +213,7 @@ class TestLocal(BackendContract):
             root.chmod(0o700)
 
 
-class TestS3(BackendContract):
+class TestS3(CopyContract, OrderContract):
     @pytest.fixture
     def backend(self, s3: S3) -> ObstoreBackend:
         return on_s3(s3)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import random
 import re
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 import obstore
 import pytest
 
-from lading import paths
+from lading import clock, paths
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import Attributes, StorageBackend
 from lading.errors import (
+    AccessDenied,
     ExtensionNotAllowed,
     IntegrityFailure,
     InvalidPath,
@@ -27,18 +29,22 @@ from lading.errors import (
     Refused,
     SourceError,
     StoreError,
+    StoreUnavailable,
     TooLarge,
     TooSmall,
     TypeNotAllowed,
 )
+from lading.ops import retry
 from lading.ops.save import Draft, Policy, StoredSource, judge, save
 from lading.record import Candidate, FileRecord
 from lading.rules import Rule, all_of, content_types, extensions, max_size, min_size
 from lading.source import Content, source_of
+from lading.testing import Fault, FaultyBackend
+from lading.testing.backends import in_its_world
+from lading.testing.backends import paths as paths_in
+from lading.testing.faults import Kind, Verb
 from lading.worlds import World, asyncio_world, inline, run
-from tests.backends.contract import in_its_world
-from tests.backends.contract import paths as paths_in
-from tests.faulty import Cue, Faulty
+from tests.faulty import always
 from tests.services.moto import S3
 
 KiB = 1024
@@ -153,9 +159,9 @@ class TestStored:
     async def test_one_request(self, content: bytes, make: MakeBackend, world: World) -> None:
         """What fits into one part is one put, whether its size was known or not, with nothing before or after it."""
         for given in (content, pieces(content)):
-            backend = Faulty(make())
+            backend = FaultyBackend(make())
             await keep(given, backend, world)
-            assert backend.calls == ["put"]
+            assert backend.verbs == ["put"]
 
     @pytest.mark.parametrize("algorithm", ["sha512", "blake2b", "md5", None])
     @both_sizes
@@ -351,10 +357,10 @@ class TestRefused:
         path = tmp_path / "large"
         path.write_bytes(LARGE)
         for rule in (min_size(len(LARGE) * 2), content_types("image/*"), extensions("png")):
-            backend = Faulty(make(rules=[rule]))
+            backend = FaultyBackend(make(rules=[rule]))
             with pytest.raises(Refused):
                 await keep(path, backend, world)
-            assert backend.calls == []
+            assert backend.verbs == []
 
     def test_judging_what_is_stored(self) -> None:
         """A file that was stored before it came to a column is judged by its record."""
@@ -365,32 +371,32 @@ class TestRefused:
 
 
 class TestFailed:
-    @pytest.mark.parametrize("cue", ["fails", "does it and fails"])
+    @pytest.mark.parametrize("cue", ["error", "error after"])
     @both_sizes
     @in_its_world
-    async def test_a_put_that_fails(self, cue: Cue, content: bytes, make: MakeBackend, world: World) -> None:
+    async def test_a_put_that_fails(self, cue: Kind, content: bytes, make: MakeBackend, world: World) -> None:
         """A failing put leaves nothing, also where it had stored the object before it failed."""
-        backend = Faulty(make(), put=cue)
+        backend = FaultyBackend(make(), [always("put", cue)])
         with pytest.raises(StoreError, match="put failed on cue"):
             await keep(content, backend, world)
-        assert backend.calls == ["put", "delete"]
+        assert backend.verbs == ["put", "delete"]
         assert await left(backend, world) == []
 
     @both_sizes
     @in_its_world
     async def test_a_doubtful_put_on_a_path_set_by_hand(self, content: bytes, make: MakeBackend, world: World) -> None:
         """Where the path may be another's a failed put deletes nothing, since what lies there may be theirs."""
-        backend = Faulty(make(path=paths.as_given), put="does it and fails")
+        backend = FaultyBackend(make(path=paths.as_given), [always("put", "error after")])
         for given in (draft(), draft("b.pdf", to_filename="hand.pdf")):
             with pytest.raises(StoreError, match="put failed on cue"):
                 await keep(content, backend, world, given)
-        assert backend.calls == ["put", "put"]
+        assert backend.verbs == ["put", "put"]
         assert await left(backend, world) == ["a.pdf", "hand.pdf"]
 
     @in_its_world
     async def test_a_failed_overwrite_deletes_nothing(self, make: MakeBackend, world: World) -> None:
         """An overwriting put that fails deletes nothing, whatever the path is made of."""
-        backend = Faulty(make(), put="fails")
+        backend = FaultyBackend(make(), [always("put")])
         await put(backend.inner, "a.pdf", b"the one before", world)
         with pytest.raises(StoreError):
             await keep(SMALL, backend, world, draft(to_filename="a.pdf"), overwrite=True)
@@ -399,7 +405,7 @@ class TestFailed:
     @in_its_world
     async def test_what_cannot_be_deleted_is_told(self, make: MakeBackend, world: World) -> None:
         """Where the failed put cannot be undone either, its error is raised and says what may be left."""
-        backend = Faulty(make(), put="does it and fails", delete="fails")
+        backend = FaultyBackend(make(), [always("put", "error after"), always("delete")])
         with pytest.raises(StoreError, match="put failed on cue") as caught:
             await keep(SMALL, backend, world)
         (path,) = await left(backend, world)
@@ -432,10 +438,10 @@ class TestFailed:
     @in_its_world
     async def test_a_source_that_is_gone(self, make: MakeBackend, world: World, tmp_path: Path) -> None:
         """A file that is not there is an error before the store is asked for anything."""
-        backend = Faulty(make())
+        backend = FaultyBackend(make())
         with pytest.raises(SourceError):
             await keep(tmp_path / "none", backend, world)
-        assert backend.calls == []
+        assert backend.verbs == []
 
 
 class TestProgress:
@@ -495,11 +501,11 @@ async def cancelled(task: "asyncio.Task[Any]", times: int = 1) -> None:
 
 class TestCancelled:
     @pytest.mark.parametrize("times", [1, 3])
-    @pytest.mark.parametrize("cue", ["hangs", "does it and hangs"])
+    @pytest.mark.parametrize("cue", ["hang", "hang after"])
     @both_sizes
-    async def test_during_a_put(self, cue: Cue, times: int, content: bytes, make: MakeBackend) -> None:
+    async def test_during_a_put(self, cue: Kind, times: int, content: bytes, make: MakeBackend) -> None:
         """A save that is cancelled while the store is slow leaves nothing, however often it is cancelled."""
-        backend = Faulty(make(), put=cue)
+        backend = FaultyBackend(make(), [always("put", cue)])
         task = asyncio.ensure_future(keep(content, backend, asyncio_world))
         await backend.hanging.wait()
         await cancelled(task, times)
@@ -508,7 +514,7 @@ class TestCancelled:
     @both_sizes
     async def test_during_the_deletion(self, content: bytes, make: MakeBackend) -> None:
         """A save that is cancelled while it deletes what a failed put has left deletes it all the same."""
-        backend = Faulty(make(), put="does it and fails", delete="is slow")
+        backend = FaultyBackend(make(), [always("put", "error after"), always("delete", "delay")])
         task = asyncio.ensure_future(keep(content, backend, asyncio_world))
         await backend.hanging.wait()
         await cancelled(task, 3)
@@ -558,12 +564,12 @@ class TestCopied:
     @in_its_world
     async def test_within_a_store(self, content: bytes, make: MakeBackend, world: World) -> None:
         """Where the store is the same it copies by itself: no byte comes here."""
-        backend = Faulty(make())
+        backend = FaultyBackend(make())
         record = await keep(content, backend, world, draft(metadata={"a": 1}))
         record.unknown["colour"] = "blue"
         backend.calls.clear()
         copy = await keep(StoredSource(backend, record), backend, world, draft("b.pdf", metadata={"b": 2}))
-        assert backend.calls == ["copy", "head"]
+        assert backend.verbs == ["copy", "head"]
         assert copy.path != record.path
         assert await get(backend, copy.path, world) == content
         assert (copy.filename, copy.metadata, copy.unknown) == ("b.pdf", {"b": 2}, {"colour": "blue"})
@@ -575,9 +581,9 @@ class TestCopied:
         """Between stores the content streams through, and is held against the record of its original."""
         origin = make()
         record = await keep(content, origin, world)
-        target = Faulty(ObstoreBackend("other", "memory://", chunk_size=PART))
+        target = FaultyBackend(ObstoreBackend("other", "memory://", chunk_size=PART))
         copy = await keep(StoredSource(origin, record), target, world)
-        assert target.calls == ["put"]
+        assert target.verbs == ["put"]
         assert (copy.backend, copy.size, copy.checksum) == ("other", record.size, record.checksum)
         assert await get(target, copy.path, world) == content
 
@@ -633,14 +639,14 @@ class TestCopied:
                 await keep(StoredSource(backend, record), target, world)
             assert await left(target, world) == []
 
-    @pytest.mark.parametrize("cue", ["fails", "does it and fails"])
+    @pytest.mark.parametrize("cue", ["error", "error after"])
     @pytest.mark.parametrize("verb", ["copy", "head"])
     @in_its_world
-    async def test_a_copy_that_fails(self, verb: str, cue: Cue, make: MakeBackend, world: World) -> None:
+    async def test_a_copy_that_fails(self, verb: Verb, cue: Kind, make: MakeBackend, world: World) -> None:
         """A failing copy leaves nothing; neither does one that cannot be looked at."""
-        backend = Faulty(make())
+        backend = FaultyBackend(make())
         record = await keep(SMALL, backend, world)
-        backend.cues = {verb: cue}
+        backend.plan = [always(verb, cue)]
         with pytest.raises(StoreError, match=f"{verb} failed on cue"):
             await keep(StoredSource(backend, record), backend, world)
         assert await left(backend, world) == [record.path]
@@ -648,10 +654,10 @@ class TestCopied:
     @in_its_world
     async def test_a_doubtful_copy_to_a_path_set_by_hand(self, make: MakeBackend, world: World) -> None:
         """Where the path may be another's a failed copy deletes nothing."""
-        backend = Faulty(make())
+        backend = FaultyBackend(make())
         record = await keep(SMALL, backend, world)
         await put(backend, "taken.pdf", b"another's", world)
-        backend.cues = {"copy": "fails"}
+        backend.plan = [always("copy")]
         with pytest.raises(StoreError):
             await keep(StoredSource(backend, record), backend, world, draft(to_filename="taken.pdf"))
         assert await get(backend, "taken.pdf", world) == b"another's"
@@ -665,6 +671,320 @@ class TestCopied:
         with pytest.raises(ObjectExists):
             await keep(StoredSource(backend, record), backend, world, draft(to_filename="taken.pdf"))
         assert await get(backend, "taken.pdf", world) == b"another's"
+
+
+both_paths = pytest.mark.parametrize("by_hand", [None, "hand.pdf"], ids=["fresh", "by hand"])
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between tries."""
+    monkeypatch.setattr(retry, "PAUSE", 0)
+
+
+@pytest.mark.usefixtures("at_once")
+class TestTriedAgain:
+    @both_paths
+    @both_sizes
+    @in_its_world
+    async def test_a_store_that_recovers(
+        self, content: bytes, by_hand: str | None, make: MakeBackend, world: World, tmp_path: Path
+    ) -> None:
+        """Content that can be read again is stored with the third try, and described as with the first."""
+        path = tmp_path / "content"
+        path.write_bytes(content)
+        for given in (content, path, list(pieces(content)), io.BytesIO(content)):
+            backend = FaultyBackend(make(prefix=type(given).__name__), [Fault("put", times=2)])
+            record = await keep(given, backend, world, draft(to_filename=by_hand))
+            assert backend.verbs == ["put", "put", "put"]
+            await self.check(record, content, backend, world)
+
+    async def check(self, record: FileRecord, content: bytes, backend: FaultyBackend, world: World) -> None:
+        """The one object that there is, is the content, and the record describes it."""
+        assert await left(backend, world) == [record.path]
+        assert await get(backend, record.path, world) == content
+        assert (record.size, record.checksum) == (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}")
+        assert record.etag == (await backend.inner.driver(world).head(record.path)).etag
+
+    @both_paths
+    @in_its_world
+    async def test_what_is_held_whole(self, by_hand: str | None, make: MakeBackend, world: World) -> None:
+        """Small content is stored again though its source could not be read again."""
+        backend = FaultyBackend(make(), [Fault("put", times=2)])
+        record = await keep(pieces(LARGE[:PART]), backend, world, draft(to_filename=by_hand))
+        assert backend.verbs == ["put", "put", "put"]
+        await self.check(record, LARGE[:PART], backend, world)
+
+    @pytest.mark.parametrize("kind", ["error", "error after", "cut"])
+    @in_its_world
+    async def test_what_cannot_be_read_again(self, kind: Kind, make: MakeBackend, world: World) -> None:
+        """A stream that can be read once is not tried again, and nothing of it remains."""
+        backend = FaultyBackend(make(), [Fault("put", kind=kind)])
+        with pytest.raises(StoreUnavailable, match="put failed on cue"):
+            await keep(pieces(LARGE), backend, world)
+        assert backend.verbs == ["put", "delete"]
+        assert await left(backend, world) == []
+
+    @both_paths
+    @in_its_world
+    async def test_a_stream_that_is_cut(self, by_hand: str | None, make: MakeBackend, world: World) -> None:
+        """A stream that breaks off in the store is sent again from its beginning: counted, hashed and limited anew."""
+        backend = FaultyBackend(make(rules=[max_size(len(LARGE))]), [Fault("put", kind="cut", bytes=3 * PART)])
+        record = await keep(list(pieces(LARGE)), backend, world, draft(to_filename=by_hand))
+        assert backend.verbs == ["put", "put"]
+        await self.check(record, LARGE, backend, world)
+
+    @pytest.mark.parametrize("kind", ["error", "error after"])
+    @both_sizes
+    @in_its_world
+    async def test_a_store_that_does_not_recover(
+        self, kind: Kind, content: bytes, make: MakeBackend, world: World
+    ) -> None:
+        """After the last try the error is raised as it is, and what may have been stored is deleted, in tries too."""
+        for retries in (0, 1, 2):
+            inner = make(retries=retries, prefix=str(retries))
+            backend = FaultyBackend(inner, [Fault("put", kind=kind, times=None), Fault("delete")])
+            with pytest.raises(StoreUnavailable, match="put failed on cue") as caught:
+                await keep(content, backend, world)
+            assert backend.verbs == ["put"] * (retries + 1) + ["delete"] * min(retries + 1, 2)
+            assert hasattr(caught.value, "__notes__") == (retries == 0)
+            assert len(await left(backend, world)) <= (retries == 0)
+
+    @both_sizes
+    @in_its_world
+    async def test_a_lost_answer(self, content: bytes, make: MakeBackend, world: World) -> None:
+        """What a try stored without our knowing, under a fresh path, is replaced by the next: it is nobody else's."""
+        for error in (StoreUnavailable, ObjectExists):  # this where a store's library had tried again by itself
+            backend = FaultyBackend(make(), [Fault("put", kind="error after", times=2, error=error)])
+            record = await keep(content, backend, world)
+            assert backend.verbs == ["put", "put", "put"]
+            await self.check(record, content, backend, world)
+            await backend.inner.driver(world).delete([record.path])
+
+    @in_its_world
+    async def test_a_part_of_ours(self, make: MakeBackend, world: World) -> None:
+        """What a try has left half done under a fresh path, such as its reservation, is no obstacle to the next."""
+
+        def reserve(verb: Verb) -> Fault | None:
+            if backend.verbs != ["put"]:
+                return None
+            run(put(backend.inner, backend.calls[0].path, b"", inline))
+            return Fault("put")
+
+        backend = FaultyBackend(make(), reserve)
+        record = await keep(list(pieces(LARGE)), backend, world)
+        assert backend.verbs == ["put", "put"]
+        await self.check(record, LARGE, backend, world)
+
+    @in_its_world
+    async def test_a_stream_that_meets_itself(self, make: MakeBackend, world: World) -> None:
+        """A fresh path that is taken is no conflict to report, also where the stream cannot be read again."""
+        backend = FaultyBackend(make(), [Fault("put", kind="error after", error=ObjectExists)])
+        with pytest.raises(StoreUnavailable, match="an answer was lost"):
+            await keep(pieces(LARGE), backend, world)
+        assert await left(backend, world) == []
+
+    @both_sizes
+    @in_its_world
+    async def test_a_lost_answer_on_a_path_set_by_hand(self, content: bytes, make: MakeBackend, world: World) -> None:
+        """There what a try has stored is found by the next, held against the content, and not stored again."""
+        for algorithm in ("sha256", None):
+            backend = FaultyBackend(make(checksum=algorithm), [Fault("put", kind="error after")])
+            record = await keep(content, backend, world, draft(to_filename="hand.pdf"))
+            assert backend.verbs == ["put", "put", "head", "read"]
+            assert record.checksum == (f"sha256:{hashlib.sha256(content).hexdigest()}" if algorithm else None)
+            assert record.etag == (await backend.inner.driver(world).head("hand.pdf")).etag
+            assert record.size == len(content)
+            assert await get(backend, "hand.pdf", world) == content
+            await backend.inner.driver(world).delete(["hand.pdf"])
+
+    @pytest.mark.parametrize("case", ["other bytes", "another size", "older", "no try failed"])
+    @both_sizes
+    @in_its_world
+    async def test_anothers_object(
+        self, case: str, content: bytes, make: MakeBackend, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is not ours beyond doubt is a conflict, and stays as it is."""
+        theirs = {"other bytes": content[:-1] + b"~", "another size": content + b"~"}.get(case, content)
+        backend = FaultyBackend(make(), [] if case == "no try failed" else [Fault("put")])
+        await put(backend.inner, "hand.pdf", theirs, world)
+        etag = (await backend.inner.driver(world).head("hand.pdf")).etag
+        if case == "older":
+            now = clock.now() + 3600
+            monkeypatch.setattr("lading.clock.now", lambda: now)
+        with pytest.raises(ObjectExists):
+            await keep(content, backend, world, draft(to_filename="hand.pdf"))
+        looks = {"other bytes": ["head", "read"], "another size": ["head"], "older": ["head"]}.get(case, [])
+        assert backend.verbs == (["put", "put", *looks] if case != "no try failed" else ["put"])
+        assert await get(backend, "hand.pdf", world) == theirs
+        assert (await backend.inner.driver(world).head("hand.pdf")).etag == etag
+
+    @both_sizes
+    @in_its_world
+    async def test_a_recognised_object_is_ours(self, content: bytes, make: MakeBackend, world: World) -> None:
+        """An object that was recognised is deleted where something fails afterwards, as any that was stored."""
+
+        def fail(done: int, total: int | None) -> None:
+            if backend.verbs[-1] == "read":
+                raise ZeroDivisionError
+
+        backend = FaultyBackend(make(), [Fault("put", kind="error after")])
+        with pytest.raises(ZeroDivisionError):
+            await keep(content, backend, world, draft(to_filename="hand.pdf"), on_progress=fail)
+        assert await left(backend, world) == []
+
+    @both_sizes
+    @in_its_world
+    async def test_overwriting(self, content: bytes, make: MakeBackend, world: World) -> None:
+        """An overwriting put is tried again; when it fails for good nothing is deleted."""
+        backend = FaultyBackend(make(), [Fault("put", kind="error after", times=2)])
+        await put(backend.inner, "a.pdf", b"the one before", world)
+        record = await keep(content, backend, world, draft(to_filename="a.pdf"), overwrite=True)
+        await self.check(record, content, backend, world)
+        backend.plan = [Fault("put", times=None)]
+        with pytest.raises(StoreUnavailable):
+            await keep(content, backend, world, draft(to_filename="a.pdf"), overwrite=True)
+        assert await left(backend, world) == ["a.pdf"]
+
+    @in_its_world
+    async def test_what_changes_meanwhile(self, make: MakeBackend, world: World, tmp_path: Path) -> None:
+        """A file that has become another when it is read again is judged and described as what it is then."""
+        path = tmp_path / "content"
+
+        def changing(verb: Verb) -> Fault | None:
+            path.write_bytes(then)
+            return Fault("put", kind="error after") if backend.verbs == ["put"] else None
+
+        for then in (PNG + LARGE, LARGE * 2):
+            path.write_bytes(LARGE)
+            backend = FaultyBackend(make(rules=[max_size(2 * len(LARGE) - 1)]), changing)
+            if then == LARGE * 2:
+                with pytest.raises(TooLarge):
+                    await keep(path, backend, world)
+                assert await left(backend, world) == []
+            else:
+                record = await keep(path, backend, world)
+                assert (record.content_type, record.size) == ("image/png", len(then))
+                await self.check(record, then, backend, world)
+                await backend.inner.driver(world).delete([record.path])
+
+    @in_its_world
+    async def test_progress_begins_anew(self, make: MakeBackend, world: World) -> None:
+        """The caller is told of the bytes of each try, and at last of all."""
+        told: list[int] = []
+        backend = FaultyBackend(make(), [Fault("put", kind="cut", bytes=2 * PART)])
+        await keep(list(pieces(LARGE)), backend, world, on_progress=lambda done, total: told.append(done))
+        falls = [number for number, done in enumerate(told[1:], 1) if done < told[number - 1]]
+        assert len(falls) == 1
+        assert told[falls[0] :] == sorted(told[falls[0] :])
+        assert told[-1] == len(LARGE)
+
+    @pytest.mark.parametrize("error", [StoreError, AccessDenied])
+    @in_its_world
+    async def test_what_will_not_pass(self, error: type[StoreError], make: MakeBackend, world: World) -> None:
+        """Other errors of the store are raised at once."""
+        backend = FaultyBackend(make(), [Fault("put", error=error)])
+        with pytest.raises(error):
+            await keep(SMALL, backend, world)
+        assert backend.verbs == ["put", "delete"]
+
+    @pytest.mark.parametrize(
+        "error", [Refused("no", filename="a"), SourceError("no"), OSError("no"), ConnectionResetError()]
+    )
+    @both_sizes
+    @in_its_world
+    async def test_errors_of_the_content(
+        self, error: Exception, content: bytes, make: MakeBackend, world: World
+    ) -> None:
+        """What the content or a rule raises is raised at once, also where it could be read again."""
+        reads = 0
+
+        class Breaks:
+            def __iter__(self) -> Iterator[bytes]:
+                nonlocal reads
+                reads += 1
+                return breaks(content, error)
+
+        with pytest.raises(type(error)) as caught:
+            await keep(Breaks(), make(), world)
+        assert caught.value is error
+        assert reads == 1
+
+    @pytest.mark.parametrize("kind", ["error", "error after"])
+    @both_sizes
+    async def test_a_cancelled_pause(
+        self, kind: Kind, content: bytes, make: MakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who is cancelled between two tries does not wait, and leaves nothing."""
+        monkeypatch.setattr("random.uniform", lambda low, high: 60)
+        backend = FaultyBackend(make(), [Fault("put", kind=kind)])
+        task = asyncio.ensure_future(keep(content, backend, asyncio_world))
+        while not backend.calls or backend.running:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(cancelled(task), 5)
+        assert backend.verbs == ["put", "delete"]
+        assert await left(backend, asyncio_world) == []
+
+
+@pytest.mark.usefixtures("at_once")
+class TestCopiedAgain:
+    @pytest.mark.parametrize("kind", ["error", "error after"])
+    @both_paths
+    @in_its_world
+    async def test_within_a_store(self, by_hand: str | None, kind: Kind, make: MakeBackend, world: World) -> None:
+        """A copy whose answer was lost is made again under a fresh path, and recognised under one set by hand."""
+        backend = FaultyBackend(make())
+        record = await keep(SMALL, backend, world)
+        backend.calls.clear()
+        backend.plan = [Fault("copy", kind=kind)]
+        copy = await keep(StoredSource(backend, record), backend, world, draft(to_filename=by_hand))
+        looks = ["head", "read", "read"] if by_hand and kind == "error after" else []
+        assert sorted(backend.verbs) == sorted(["copy", "copy", *looks, "head"])
+        assert await get(backend, copy.path, world) == SMALL
+        assert copy.etag == (await backend.inner.driver(world).head(copy.path)).etag
+        assert len(await left(backend, world)) == 2
+
+    @in_its_world
+    async def test_onto_anothers(self, make: MakeBackend, world: World) -> None:
+        """A copy is never made over another's object, nor is that taken for it."""
+        backend = FaultyBackend(make())
+        record = await keep(SMALL, backend, world)
+        await put(backend.inner, "hand.pdf", SMALL[:-1] + b"~", world)
+        backend.plan = [Fault("copy")]
+        with pytest.raises(ObjectExists):
+            await keep(StoredSource(backend, record), backend, world, draft(to_filename="hand.pdf"))
+        assert await get(backend, "hand.pdf", world) == SMALL[:-1] + b"~"
+
+    @in_its_world
+    async def test_a_copy_that_meets_itself(self, make: MakeBackend, world: World) -> None:
+        """A fresh path that is taken is no conflict to report."""
+        backend = FaultyBackend(make())
+        record = await keep(SMALL, backend, world)
+        backend.plan = [Fault("copy", kind="error after", error=ObjectExists), Fault("head")]
+        copy = await keep(StoredSource(backend, record), backend, world)
+        assert await get(backend, copy.path, world) == SMALL
+        assert await left(backend, world) == sorted([record.path, copy.path])
+
+    @pytest.mark.parametrize("kind", ["error", "cut"])
+    @both_sizes
+    @in_its_world
+    async def test_between_stores(self, kind: Kind, content: bytes, make: MakeBackend, world: World) -> None:
+        """Where the store that is copied from fails, the copy begins anew."""
+        origin = FaultyBackend(make())
+        record = await keep(content, origin, world)
+        origin.calls.clear()
+        origin.plan = [Fault("read", kind=kind, times=2, bytes=len(content) - 1)]
+        target = ObstoreBackend("other", "memory://", chunk_size=PART)
+        copy = await keep(StoredSource(origin, record), target, world)
+        assert origin.verbs == ["read", "read", "read"]
+        assert await get(target, copy.path, world) == content
+        assert await left(target, world) == [copy.path]
+        origin.calls.clear()
+        origin.plan = [Fault("read", kind=kind, times=None)]
+        with pytest.raises(StoreUnavailable):
+            await keep(StoredSource(origin, record), target, world)
+        assert origin.verbs == ["read", "read", "read"]
 
 
 MEMORY = """

@@ -1,8 +1,9 @@
 """What the backends that lading ships have in common: a key, a prefix that no path leaves, what is asked of files."""
 
+import errno
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn, get_args
 
 from lading.errors import ConfigurationError, InvalidPath, NotSupported, StoreError
@@ -16,10 +17,35 @@ PARTS = 9_000
 LEAST_PART = 5 * 2**20
 """Bytes; S3 and the XML API of GCS refuse smaller parts, but for the last."""
 
+RETRIES = 2
+"""How many times lading tries again what a store could not do, where a backend says nothing else."""
+
+LOST = "an answer was lost, and whether it was stored is not known"
+"""Why a store counts as unavailable which by now says something else."""
+
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3}(?: [A-Z][a-z]+)*)")
 _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
+
+# Statuses, and what S3, Google and Azure call the like. S3 says RequestTimeout with status 400, and any of these within
+# an answer of status 200 where it copies, completes an upload or deletes several objects.
+_UNAVAILABLE = frozenset(
+    (
+        *("408", "429", "500", "502", "503", "504", "InternalError", "InternalServerError", "OperationTimedOut"),
+        *("RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown", "Throttling", "TooManyRequests"),
+    )
+)
+# Classes by name, since the packages that they are from need not be installed: the builtins, and what they are called
+# in botocore, requests, aiohttp and azure.core.
+_UNANSWERED = frozenset(
+    (
+        *("TimeoutError", "Timeout", "ConnectionError", "HTTPClientError", "ClientConnectionError"),
+        *("ClientPayloadError", "IncompleteReadError", "ServiceRequestError", "ServiceResponseError"),
+    )
+)
+# What a filesystem on a network says.
+_UNREACHED = frozenset((errno.EAGAIN, errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH))
 
 
 class Backend:
@@ -37,6 +63,7 @@ class Backend:
         trust: what decides the content type when bytes, name and claim disagree.
         checksum: the algorithm of `hashlib` for checksums, or `None`.
         chunk_size: bytes up to which content is put whole, and the least size of a part beyond.
+        retries: how many times what the store could not do just now is tried again.
     """
 
     def __init__(
@@ -51,6 +78,7 @@ class Backend:
         trust: Trust,
         checksum: str | None,
         chunk_size: int,
+        retries: int,
     ) -> None:
         if not _is_name(key):
             raise ConfigurationError(f"the key of a backend is a name that rows can remember, not {key!r}")
@@ -66,6 +94,8 @@ class Backend:
         least = LEAST_PART if protocol in ("s3", "gs") else 1
         if not _is_count(chunk_size) or chunk_size < least:
             raise ConfigurationError(f"backend {key!r}: chunk_size is at least {least} bytes, not {chunk_size!r}")
+        if not _is_count(retries) or retries < 0:
+            raise ConfigurationError(f"backend {key!r}: retries is a number from 0, not {retries!r}")
         self.key = key
         self.protocol = protocol
         self.store = store
@@ -75,6 +105,7 @@ class Backend:
         self.trust: Trust = trust
         self.checksum = checksum
         self.chunk_size = chunk_size
+        self.retries = retries
         self._root = f"{prefix}/" if prefix not in ("", "/") else prefix
 
     def locate(self, path: str) -> str:
@@ -84,6 +115,10 @@ class Backend:
     def locate_below(self, prefix: str) -> str:
         """Where the objects below a prefix of whole segments lie; below `""` lie all. Raises `InvalidPath`."""
         return self.locate(prefix.removesuffix("/")) if prefix else self.prefix
+
+    def locate_after(self, path: str) -> str:
+        """Where a listing goes on after a path that was listed, which need not be one that could be stored."""
+        return self._root + path
 
     def relative(self, location: str) -> str:
         """The path of an object that the store lists."""
@@ -146,6 +181,29 @@ def summary(error: BaseException) -> str:
 def is_missing_bucket(error: BaseException) -> bool:
     """Whether "not found" is said of the whole bucket: a mistake that must not read as "deleted"."""
     return _NO_BUCKET.search(str(error)) is not None
+
+
+def is_lost_upload(codes: Collection[str]) -> bool:
+    """Whether a store says that it has no such upload in parts: it does of one that it completed without answer."""
+    return "NoSuchUpload" in codes
+
+
+def codes_in(text: str) -> set[str]:
+    """The statuses and codes that a store's library quotes."""
+    return {*_CODE.findall(text), *(found[:3] for found in _STATUS.findall(text))}
+
+
+def is_unavailable(error: BaseException, codes: Collection[str]) -> bool:
+    """Whether trying again may help.
+
+    Args:
+        error: what a store's library raised.
+        codes: statuses and codes that it got as answers.
+    """
+    if not _UNAVAILABLE.isdisjoint(codes):
+        return True
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return not _UNANSWERED.isdisjoint(names) or getattr(error, "errno", None) in _UNREACHED
 
 
 def _is_name(key: object) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lading import worlds
-from lading.backends.base import LEAST_PART, Backend, checked_prefix, summary
-from lading.backends.protocols import Driver
+from lading.backends.base import LEAST_PART, RETRIES, Backend, checked_prefix, summary
+from lading.backends.local import local_place
+from lading.backends.protocols import Driver, Place
 from lading.errors import ConfigurationError, MissingDependency
 from lading.media import Trust
 from lading.paths import PathMaker
@@ -23,7 +24,7 @@ try:
     from fsspec.implementations.local import LocalFileSystem
     from fsspec.implementations.memory import MemoryFileSystem
 
-    from lading.backends.fsspec_driver import FSSpecDriver, SigningDriver
+    from lading.backends.fsspec_driver import FSSpecDriver, LocalDriver, SigningDriver
 except ModuleNotFoundError as error:
     if error.name != "fsspec":
         raise
@@ -38,6 +39,10 @@ _PROTOCOLS = {
     "adl": "az",
 }
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
+
+# By itself botocore signs URLs by a version that newer buckets refuse, and sends each request up to five times, all of
+# which s3fs then does up to five times, and lading three times.
+_S3_CONFIG = {"signature_version": "s3v4", "retries": {"total_max_attempts": 2}}
 
 
 class FSSpecBackend(Backend):
@@ -64,6 +69,8 @@ class FSSpecBackend(Backend):
         checksum: an algorithm of `hashlib`; `None` for none.
         chunk_size: bytes, at least 5 MiB on S3 and GCS. Longer content is sent in parts of this size, or larger ones
             where 9,000 of them would not do.
+        retries: how many times what the store could not do just now is tried again, after a pause; 0 for never. What
+            the filesystem tries again by itself is within each of these.
         fsync: local files only: a put returns when file and directories are on disk.
         storage_options: passed to the filesystem that the URL names. Where that has a `key` of its own, as s3fs has,
             use its other name, there `username`, or hand in a filesystem.
@@ -84,6 +91,7 @@ class FSSpecBackend(Backend):
         trust: Trust = "content",
         checksum: str | None = "sha256",
         chunk_size: int = LEAST_PART,
+        retries: int = RETRIES,
         fsync: bool = False,
         **storage_options: Any,
     ) -> None:
@@ -108,6 +116,7 @@ class FSSpecBackend(Backend):
             trust=trust,
             checksum=checksum,
             chunk_size=chunk_size,
+            retries=retries,
         )
         local = isinstance(filesystem, LocalFileSystem)
         if local and not root.startswith("/"):
@@ -117,7 +126,11 @@ class FSSpecBackend(Backend):
         if fsync and not local:
             raise ConfigurationError(f"backend {key!r}: fsync is for local files, not for {self.protocol}")
         _switch_off_listings(filesystem)
-        driver = SigningDriver if self.protocol in ("s3", "gs", "az") else FSSpecDriver
+        driver = FSSpecDriver
+        if local:
+            driver = LocalDriver
+        elif self.protocol in ("s3", "gs", "az"):
+            driver = SigningDriver
         self._inline: Driver = driver(self, filesystem, worlds.inline, fsync=fsync)
         self._asyncio: Driver = driver(self, filesystem, worlds.asyncio_world, fsync=fsync)
 
@@ -125,13 +138,24 @@ class FSSpecBackend(Backend):
         """The verbs for that world."""
         return self._inline if world is worlds.inline else self._asyncio
 
+    @property
+    def place(self) -> Place:
+        """The store, and what lies before every path there; see `lading.backends.protocols.Located`."""
+        if isinstance(self.store, LocalFileSystem):
+            return local_place(self.prefix)
+        root = self.prefix.strip("/")
+        if self.protocol in ("s3", "gs", "az"):
+            bucket, _, root = root.partition("/")
+            return f"{self.protocol} {bucket}", root
+        return f"{self.protocol} of fsspec", root
+
 
 def _open(url: str, options: dict[str, Any]) -> tuple[Any, str]:
     if "://" not in url or "::" in url:
         raise ConfigurationError(f"fs is one URL, such as s3://bucket, or a filesystem; not {url!r}")
     scheme = url.partition("://")[0]
-    if scheme in ("s3", "s3a"):  # or botocore signs URLs by a version that newer buckets refuse
-        options = options | {"config_kwargs": {"signature_version": "s3v4", **(options.get("config_kwargs") or {})}}
+    if scheme in ("s3", "s3a"):
+        options = options | {"config_kwargs": {**_S3_CONFIG, **(options.get("config_kwargs") or {})}}
     try:
         filesystem, root = url_to_fs(url, **options)
     except ImportError as error:

@@ -3,18 +3,27 @@
 # fsspec has no types.
 # pyright: reportMissingTypeStubs=false
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, cast
 
 from fsspec import AbstractFileSystem
 
-from lading.backends.base import Backend, explained, is_missing_bucket, summary
+from lading import clock
+from lading.backends.base import LOST, Backend, explained, is_lost_upload, is_missing_bucket, is_unavailable, summary
 from lading.backends.fsspec_upload import Upload, described, upload_to
-from lading.backends.local import is_staged
+from lading.backends.local import is_staged, left_behind
 from lading.backends.protocols import Attributes, Body, ObjectInfo, Stored
-from lading.errors import AccessDenied, InvalidPath, LadingError, NotSupported, ObjectExists, ObjectNotFound, StoreError
+from lading.errors import (
+    AccessDenied,
+    InvalidPath,
+    LadingError,
+    NotSupported,
+    ObjectExists,
+    ObjectNotFound,
+    StoreError,
+    StoreUnavailable,
+)
 from lading.worlds import World
 
 P = ParamSpec("P")
@@ -160,7 +169,9 @@ class FSSpecDriver:
 
     def _error(self, error: Exception, verb: str, path: str) -> StoreError:
         kind, reason, codes = StoreError, "", _codes(error)
-        if isinstance(error, _MISSING):
+        if is_lost_upload(codes):
+            kind, reason = StoreUnavailable, LOST
+        elif isinstance(error, _MISSING):
             if codes & _NO_BUCKET or is_missing_bucket(error) or verb in ("store", "list"):
                 reason = "its bucket or directory is not there"
             else:
@@ -169,7 +180,27 @@ class FSSpecDriver:
             kind, reason = ObjectExists, "something lies there already"
         elif isinstance(error, PermissionError) or codes & _DENIALS:
             kind, reason = AccessDenied, summary(error)
+        elif is_unavailable(error, codes):
+            kind = StoreUnavailable
         return explained(error, kind, verb=verb, backend=self._backend.key, path=path, reason=reason)
+
+
+class LocalDriver(FSSpecDriver):
+    """The driver of local files, which are written aside."""
+
+    async def staged(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        directory = self._backend.locate_below(prefix)
+        left = await self._call("list", prefix, lambda: list(left_behind(directory, is_staged)))
+        for path, status in left:
+            yield ObjectInfo(self._backend.relative(path), status.st_size, status.st_mtime)
+
+    async def discard(self, paths: Sequence[str]) -> None:
+        located = [(path, self._locate(path)) for path in paths]
+        for path in paths:
+            if is_staged(path) is None:
+                raise InvalidPath(path, "no name of what is being written")
+        for each in located:
+            await self._delete(each)
 
 
 class SigningDriver(FSSpecDriver):
@@ -202,7 +233,7 @@ def _modified(info: Mapping[str, Any]) -> float:
             return value.timestamp()
         if isinstance(value, (int, float)):
             return float(value)
-    return time.time()
+    return clock.now()
 
 
 def _codes(error: BaseException | None) -> set[str]:
@@ -211,7 +242,9 @@ def _codes(error: BaseException | None) -> set[str]:
     while error is not None:
         response: Any = getattr(error, "response", None)
         if isinstance(response, dict):
-            codes.add(str(cast("dict[str, Any]", response).get("Error", {}).get("Code")))
-        codes.update(str(getattr(error, name, "")) for name in ("code", "status_code", "error_code"))
+            answer = cast("dict[str, Any]", response)
+            codes.add(str(answer.get("Error", {}).get("Code")))
+            codes.add(str(answer.get("ResponseMetadata", {}).get("HTTPStatusCode")))
+        codes.update(str(getattr(error, name, "")) for name in ("code", "status", "status_code", "error_code"))
         error = error.__cause__
     return codes

@@ -1,6 +1,7 @@
 """Stores by way of obstore: memory, local disk, S3, Google Cloud Storage, Azure."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -15,9 +16,19 @@ from obstore.store import (
 )
 
 from lading import worlds
-from lading.backends.base import LEAST_PART, Backend, checked_prefix, summary
-from lading.backends.obstore_worlds import Asyncio, AsyncioCloud, AsyncioLocal, Inline, InlineCloud, InlineLocal
-from lading.backends.protocols import Driver
+from lading.backends.base import LEAST_PART, RETRIES, Backend, checked_prefix, summary
+from lading.backends.local import local_place
+from lading.backends.obstore_worlds import (
+    Asyncio,
+    AsyncioCloud,
+    AsyncioLocal,
+    AsyncioMemory,
+    Inline,
+    InlineCloud,
+    InlineLocal,
+    InlineMemory,
+)
+from lading.backends.protocols import Driver, Place
 from lading.errors import ConfigurationError
 from lading.media import Trust
 from lading.paths import PathMaker
@@ -37,6 +48,7 @@ _PROTOCOLS: Mapping[type, str] = {
 }
 _CLOUD = (InlineCloud, AsyncioCloud)
 _DRIVERS: Mapping[str, tuple[type[Inline], type[Asyncio]]] = {
+    "memory": (InlineMemory, AsyncioMemory),
     "file": (InlineLocal, AsyncioLocal),
     "s3": _CLOUD,
     "gs": _CLOUD,
@@ -47,6 +59,10 @@ _LOCAL_OPTIONS = frozenset({"automatic_cleanup", "mkdir"})
 # obstore's own default cuts any response after 30 seconds, however fast it flows. `read_timeout` also bounds the time
 # in which one part is sent, before the store answers it.
 _CLIENT_OPTIONS: Mapping[str, Any] = {"timeout": "24h", "read_timeout": "60s"}
+
+# obstore's own default is 10 more requests within 3 minutes, which lading's retries would multiply. Some there must be:
+# a part of a stream that cannot be read again can only be sent again there.
+_RETRY_CONFIG: Mapping[str, Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 
 
 class ObstoreBackend(Backend):
@@ -59,7 +75,8 @@ class ObstoreBackend(Backend):
 
     Local files are written aside, under a hidden name, and appear when they are complete; a process that is killed
     leaves that file (`name#1`, `.lading-...`), which is never listed, and names like it are refused or not listed. A
-    copy is a hard link. Directories that become empty stay, because removing one races with the next put into it.
+    copy is made in the same way, with an age of its own. Directories that become empty stay, because removing one races
+    with the next put into it.
 
     For Azure, obstore signs paths with characters beyond ASCII letters and digits wrongly.
 
@@ -74,10 +91,13 @@ class ObstoreBackend(Backend):
         checksum: an algorithm of `hashlib`; `None` for none.
         chunk_size: bytes, at least 5 MiB on S3 and GCS. Longer content is sent in parts of this size, or larger ones
             where 9,000 of them would not do; a stream of unknown length ends at 10,000 parts.
+        retries: how many times what the store could not do just now is tried again, after a pause; 0 for never. What
+            obstore tries again by itself is within each of these.
         fsync: local files only: a put returns when file and directories are on disk.
         store_options: passed to `obstore.store.from_url`. `client_options` has a `timeout` of 24 hours and a
             `read_timeout` of 60 seconds where it says nothing else, and allows plain HTTP where an endpoint is given
-            that begins with `http://`.
+            that begins with `http://`. `retry_config` says how often obstore itself sends a request again: by default
+            3 times within 30 seconds of the first.
 
     Raises:
         ConfigurationError: an argument or option is wrong; the message names it.
@@ -94,6 +114,7 @@ class ObstoreBackend(Backend):
         trust: Trust = "content",
         checksum: str | None = "sha256",
         chunk_size: int = LEAST_PART,
+        retries: int = RETRIES,
         fsync: bool = False,
         **store_options: Any,
     ) -> None:
@@ -112,6 +133,7 @@ class ObstoreBackend(Backend):
             trust=trust,
             checksum=checksum,
             chunk_size=chunk_size,
+            retries=retries,
         )
         if fsync and protocol != "file":
             raise ConfigurationError(f"backend {key!r}: fsync is for local files, not for {protocol}")
@@ -122,6 +144,18 @@ class ObstoreBackend(Backend):
     def driver(self, world: World) -> Driver:
         """The verbs for that world."""
         return self._inline if world is worlds.inline else self._asyncio
+
+    @property
+    def place(self) -> Place:
+        """The store, and what lies before every path there; see `lading.backends.protocols.Located`."""
+        root = str(getattr(self.store, "prefix", None) or "")
+        if self.protocol == "memory":
+            return f"memory {id(self.store)}", self.prefix
+        if self.protocol == "file":
+            return local_place(f"{root}/{self.prefix}")
+        config = getattr(self.store, "config", {})
+        store = config.get("bucket") or config.get("container_name") or getattr(self.store, "url", "")
+        return f"{self.protocol} {store}", "/".join(filter(None, (root.strip("/"), self.prefix)))
 
     def __repr__(self) -> str:
         place = "/".join(filter(None, (str(getattr(self.store, "prefix", None) or ""), self.prefix)))
@@ -151,7 +185,7 @@ def _open(url: str, options: dict[str, Any]) -> "ObjectStore":
             raise ConfigurationError(f"a file URL has three slashes and an absolute path, unlike {url!r}")
         options = {"mkdir": True} | options
     else:
-        options = options | {"client_options": _client_options(parts.scheme, options)}
+        options = {"retry_config": _RETRY_CONFIG} | options | {"client_options": _client_options(parts.scheme, options)}
     try:
         return from_url(url, **options)
     except Exception as error:
@@ -159,7 +193,7 @@ def _open(url: str, options: dict[str, Any]) -> "ObjectStore":
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # obstore 0.12 panics on client options outside `client_options`
             raise
-        names = ", ".join(sorted(options.keys() - {"client_options"}))
+        names = ", ".join(sorted(options.keys() - {"client_options", "retry_config"}))
         raise ConfigurationError(
             f"cannot open a {parts.scheme}:// store: one of {names} is no option of the store; "
             "options of its HTTP client go into client_options={...}"

@@ -1,5 +1,6 @@
 """The verbs of obstore's stores, over the calls that each world makes in its own way."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -15,11 +16,20 @@ from obstore.exceptions import (
 )
 
 from lading.backends.attributes import header, user_metadata
-from lading.backends.base import Backend, explained, is_missing_bucket, summary
+from lading.backends.base import (
+    LOST,
+    Backend,
+    codes_in,
+    explained,
+    is_lost_upload,
+    is_missing_bucket,
+    is_unavailable,
+    summary,
+)
 from lading.backends.local import is_staged, sync
 from lading.backends.obstore_body import OutgoingBody
 from lading.backends.protocols import Attributes, Body, ObjectInfo, Stored
-from lading.errors import AccessDenied, ObjectExists, ObjectNotFound, StoreError
+from lading.errors import AccessDenied, ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
 from lading.worlds import World
 
 if TYPE_CHECKING:
@@ -29,6 +39,11 @@ if TYPE_CHECKING:
 
 Mode = Literal["create", "overwrite"]
 Whole: TypeAlias = bytes | bytearray | memoryview
+
+
+# In its first line obstore says of a request that it was sent again, and of one that was not answered, or not wholly.
+_SENT_AGAIN = re.compile(r" in [\d.]+[nµm]?s, after \d+ retries, ")
+_UNANSWERED = re.compile(r"HTTP error: (?:error sending request|request or response body error)")
 
 
 class Verbs(ABC):
@@ -58,9 +73,11 @@ class Verbs(ABC):
             if self._fsync:
                 await self._flush(location)
         except (BaseError, OSError) as error:
-            if stream is not None and stream.error is error:
-                raise
-            raise self._error(error, "store", path) from error
+            if stream is None or stream.error is None:
+                raise self._error(error, "store", path) from error
+            if error is not stream.error:  # of the attempt to let go of what was sent
+                stream.error.add_note(f"what was sent of {path!r} may stay: {summary(error)}")
+            raise stream.error  # noqa: B904  # the body's own, as it is
         return Stored(answer["e_tag"] or None, answer["version"])
 
     async def get(self, path: str) -> bytes:
@@ -80,9 +97,11 @@ class Verbs(ABC):
         try:
             stream = await self._open(location, start, stop)
         except (BaseError, OSError) as error:
+            failure = self._error(error, "read", path)
             # Stores refuse a range that starts past the end, each in its own words.
-            if start == 0 or self._is_missing(error) or start < (await self.head(path)).size:
-                raise self._error(error, "read", path) from error
+            known = self._is_missing(error) or isinstance(failure, StoreUnavailable)
+            if start == 0 or known or start < (await self.head(path)).size:
+                raise failure from error
             return
         try:
             while chunk := await self._next(stream):
@@ -121,11 +140,14 @@ class Verbs(ABC):
             if not self._is_missing(error) or is_missing_bucket(error):
                 raise
 
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+    def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        return self._list(prefix, None)
+
+    async def _list(self, prefix: str, after: str | None) -> AsyncIterator[ObjectInfo]:
         location = self._backend.locate_below(prefix)
         # pyarrow's stubs, which one of the overloads names, are not installed.
         pages = obstore.list(  # pyright: ignore[reportUnknownMemberType]
-            self._store, location or None, chunk_size=1000
+            self._store, location or None, offset=after, chunk_size=1000
         )
         try:
             while page := await self._next_page(pages):
@@ -202,16 +224,22 @@ class Verbs(ABC):
         return self._backend.protocol == "file" and said.endswith("Not a directory (os error 20)")
 
     def _error(self, error: BaseException, verb: str, path: str) -> StoreError:
-        kind, reason = StoreError, ""
-        if self._is_missing(error):
+        kind, reason, codes = StoreError, "", codes_in(str(error))
+        if is_lost_upload(codes):
+            kind, reason = StoreUnavailable, LOST
+        elif self._is_missing(error):
             if is_missing_bucket(error) or verb in ("store", "delete", "list"):
                 reason = "its bucket or directory is not there"
             else:
                 kind, reason = ObjectNotFound, "nothing lies there"
         elif isinstance(error, (AlreadyExistsError, PreconditionError, FileExistsError)):
             kind, reason = ObjectExists, "something lies there already"
+            if _SENT_AGAIN.search(str(error).partition("\n")[0]):  # that may be what it had sent before
+                kind, reason = StoreUnavailable, LOST
         elif isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
             kind = AccessDenied
+        elif _UNANSWERED.search(str(error)) or is_unavailable(error, codes):
+            kind = StoreUnavailable
         return explained(error, kind, verb=verb, backend=self._backend.key, path=path, reason=reason)
 
     # What each world does in its own way.

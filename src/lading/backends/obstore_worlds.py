@@ -1,8 +1,10 @@
 """How each world calls obstore, and what local disk and the clouds do differently."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,9 +12,11 @@ import obstore
 from obstore.exceptions import BaseError
 
 from lading import worlds
-from lading.backends.local import staged_beside, write
+from lading.backends.local import copy, is_left_by_obstore, left_behind, staged_beside, write
 from lading.backends.obstore_body import OutgoingBody, Pipe, StoppableBody
 from lading.backends.obstore_driver import Mode, Verbs, Whole
+from lading.backends.protocols import ObjectInfo
+from lading.errors import InvalidPath
 
 if TYPE_CHECKING:
     from obstore import Attributes as Headers
@@ -154,10 +158,23 @@ class _Local(Verbs):
         staged = staged_beside(location)
         answer = await self._send(staged, body, part, headers)
         try:
-            await self._copy(staged, location, overwrite=False)
+            await self._made(location, os.link, f"{self._root}/{staged}", f"{self._root}/{location}")
         finally:
             await self._world.finish(self._delete([staged]))
         return answer
+
+    async def _copy(self, origin: str, location: str, *, overwrite: bool) -> None:
+        make = partial(copy, create=not overwrite)
+        await self._made(None if overwrite else location, make, f"{self._root}/{origin}", f"{self._root}/{location}")
+
+    async def _made(self, created: str | None, make: Callable[[str, str], None], source: str, target: str) -> None:
+        """Make a file of another, to the end: if the caller is cancelled meanwhile, a new name is given up again."""
+        try:
+            await self._world.finish(self._world.call(make, source, target))
+        except asyncio.CancelledError as error:
+            if created is not None and error.__cause__ is None:  # else it was not made
+                await self._world.finish(self._release(created, error))
+            raise
 
     async def _get(self, location: str) -> bytes:
         return await self._world.call((self._root / location).read_bytes)
@@ -170,6 +187,27 @@ class _Local(Verbs):
 
     def _close(self, stream: "_Slice") -> None:
         stream.file.close()
+
+    async def staged(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        directory = self._root / self._backend.locate_below(prefix)
+        try:
+            left = await self._world.call(lambda: list(left_behind(str(directory), is_left_by_obstore)))
+        except OSError as error:
+            raise self._error(error, "list", prefix) from error
+        for path, status in left:
+            location = Path(path).relative_to(self._root).as_posix()
+            yield ObjectInfo(self._backend.relative(location), status.st_size, status.st_mtime)
+
+    async def discard(self, paths: Sequence[str]) -> None:
+        files = [self._root / self._locate(path) for path in paths]
+        for path in paths:
+            if is_left_by_obstore(path) is None:
+                raise InvalidPath(path, "no name of what is being written")
+        for path, file in zip(paths, files, strict=True):
+            try:
+                await self._world.call(file.unlink, missing_ok=True)
+            except OSError as error:
+                raise self._error(error, "delete", path) from error
 
 
 class _Slice:
@@ -199,7 +237,25 @@ class AsyncioLocal(_Local, Asyncio):
     """Local files, in threads where obstore is not faster; it is where many are written at once."""
 
 
-class InlineCloud(Inline):
+class _InOrder(Verbs):
+    """A store that lists in the order of the bytes: memory, and as documented S3, Google and Azure.
+
+    Not so S3's directory buckets, and Azure where it has a hierarchical namespace.
+    """
+
+    def list_in_order(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        return self._list(prefix, self._backend.locate_after(after) if after else None)
+
+
+class InlineMemory(_InOrder, Inline):
+    """Memory, blocking."""
+
+
+class AsyncioMemory(_InOrder, Asyncio):
+    """Memory, in coroutines."""
+
+
+class InlineCloud(_InOrder, Inline):
     """A store that honours signed URLs, blocking."""
 
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:
@@ -210,7 +266,7 @@ class InlineCloud(Inline):
             raise self._error(error, "sign", path) from error
 
 
-class AsyncioCloud(Asyncio):
+class AsyncioCloud(_InOrder, Asyncio):
     """A store that honours signed URLs, in coroutines."""
 
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:

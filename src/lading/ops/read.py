@@ -6,6 +6,7 @@ import msgspec
 
 from lading.backends.protocols import ObjectInfo, StorageBackend
 from lading.errors import IntegrityFailure, ObjectNotFound, RecordError
+from lading.ops.retry import Retrying
 from lading.record import FileRecord
 from lading.worlds import World
 
@@ -13,7 +14,7 @@ from lading.worlds import World
 async def exists(backend: StorageBackend, path: str, world: World) -> bool:
     """Whether an object lies at that path."""
     try:
-        await backend.driver(world).head(path)
+        await Retrying(backend, world).head(path)
     except ObjectNotFound:
         return False
     return True
@@ -21,12 +22,12 @@ async def exists(backend: StorageBackend, path: str, world: World) -> bool:
 
 async def size_of(backend: StorageBackend, record: FileRecord, world: World) -> int:
     """The size in bytes, from the record, or else from the store."""
-    return record.size if record.size is not None else (await backend.driver(world).head(record.path)).size
+    return record.size if record.size is not None else (await Retrying(backend, world).head(record.path)).size
 
 
 async def read_range(backend: StorageBackend, path: str, start: int, stop: int | None, world: World) -> bytes:
     """The bytes from `start` up to but without `stop`; fewer where the object ends before."""
-    return b"".join([chunk async for chunk in backend.driver(world).read(path, start, stop)])
+    return b"".join([chunk async for chunk in Retrying(backend, world).read(path, start, stop)])
 
 
 async def adopt(backend: StorageBackend, record: FileRecord, world: World) -> FileRecord:
@@ -36,7 +37,7 @@ async def adopt(backend: StorageBackend, record: FileRecord, world: World) -> Fi
         ObjectNotFound: nothing lies there.
         IntegrityFailure: what lies there has another size or etag than the record says.
     """
-    info = await backend.driver(world).head(record.path)
+    info = await Retrying(backend, world).head(record.path)
     _compare(record, "size", record.size, info.size)
     _compare(record, "etag", record.etag, info.etag)
     return msgspec.structs.replace(
@@ -57,7 +58,7 @@ async def verify(backend: StorageBackend, record: FileRecord, world: World) -> O
         RecordError: its checksum is of no algorithm that `hashlib` has here.
     """
     algorithm = _algorithm(record)
-    driver = backend.driver(world)
+    driver = Retrying(backend, world)
     info = await driver.head(record.path)
     _compare(record, "size", record.size, info.size)
     if algorithm is not None:

@@ -1,19 +1,20 @@
 """Storing a file: sniff, check, name, put, describe."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import msgspec
 
-from lading import media, paths, rules
-from lading.backends.protocols import Attributes, Copies, Driver, StorageBackend
+from lading import clock, media, paths, rules
+from lading.backends.protocols import Attributes, Body, Copies, StorageBackend, Stored
 from lading.errors import IntegrityFailure, ObjectExists, StoreError
+from lading.ops.retry import Retrying, Target, again
 from lading.paths import PathMaker
 from lading.record import Candidate, FileRecord
 from lading.rules import Rule
 from lading.serving import content_disposition
-from lading.source import Chunk, Intake, Progress, Source
+from lading.source import BytesSource, Chunk, Intake, Progress, Source
 from lading.worlds import World
 
 
@@ -27,6 +28,8 @@ class Draft(msgspec.Struct, kw_only=True):
         metadata: what the application attaches.
         source: the content; `None` until somebody gives it.
         storing: whether it is being stored: twice at once would leave an object that nobody names.
+        is_fresh: whether the path that it was stored at can be nobody else's.
+        is_recognised: whether what lies there was taken for what a try had stored whose answer was lost.
     """
 
     filename: str
@@ -35,6 +38,8 @@ class Draft(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] = {}
     source: Source | None = None
     storing: bool = False
+    is_fresh: bool = False
+    is_recognised: bool = False
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +65,7 @@ class StoredSource:
         self.size = record.size
 
     def chunks(self, world: World) -> AsyncIterator[Chunk]:
+        # Not by Retrying: who stores what it gives tries that again as a whole.
         return self.backend.driver(world).read(self.record.path)
 
 
@@ -78,61 +84,139 @@ async def save(
 ) -> FileRecord:
     """Store a draft and describe what was stored; one request where the content fits into one part.
 
+    While the store is unavailable it is tried again, as often as the backend's `retries` says, where the content is
+    held whole or its source can be read again. All begins anew with each try: sniffing, rules, limits, the checksum,
+    and what `on_progress` is told.
+
     Raises:
         Refused: a rule said no; nothing was stored.
         SourceError: the content could not be read; nothing was stored.
-        ObjectExists: the path was not a fresh one, and something lies there.
+        ObjectExists: the path was not a fresh one, and something lies there that no try of ours has stored.
         IntegrityFailure: a copy is not what the record of its original says; it was deleted.
+        StoreUnavailable: it was of no use to try again, or not possible; as for every `StoreError`:
         StoreError: the store failed. What it may have kept is deleted where the path can only be ours, else left alone.
     """
-    driver = backend.driver(world)
     asked = (*backend.rules, *policy.rules)
+    driver = backend.driver(world)
     if isinstance(source, StoredSource) and source.backend is backend and isinstance(driver, Copies):
         return await _copy(draft, source.record, backend, driver, world, asked, policy)
-    limit = rules.size_limit(asked)
-
-    def cut(size: int) -> None:
-        if limit is not None and size > limit:
-            rules.max_size(limit)(Candidate(draft.filename, "", size))
-
-    intake = Intake(source, world, algorithm=backend.checksum, check=cut, on_progress=on_progress)
+    upload = _Upload(draft, source, backend, world, policy, asked, overwrite, on_progress)
     try:
-        head = await intake.head(media.SNIFF)
-        content_type = media.detect(head, filename=draft.filename, claim=draft.claim, trust=backend.trust)
-        body = await intake.body(backend.chunk_size)
-        size = source.size if isinstance(body, AsyncIterator) else intake.size
-        candidate = Candidate(draft.filename, content_type, size, draft.metadata, paths.token())
-        rules.check(asked, candidate)
-        if isinstance(body, AsyncIterator):
-            body = _judged(body, lambda: rules.check(asked, msgspec.structs.replace(candidate, size=intake.size)))
-        path = _name(draft, candidate, backend, policy)
-        attributes = Attributes(content_type, content_disposition(draft.filename, content_type), draft.metadata)
-        ours = candidate.token in path and not overwrite
+        return await upload.run()
+    except BaseException as error:
+        if upload.target is not None and upload.target.is_ours:
+            await _leave_nothing(upload.target.path, backend, world, error)
+        raise
+
+
+Put: TypeAlias = Callable[[Target, Body, int | None, Attributes], Awaitable[Stored]]
+
+
+class _Upload:
+    """One file on its way into a store: one pass over its content for each try."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        source: Source,
+        backend: StorageBackend,
+        world: World,
+        policy: Policy,
+        asked: Sequence[Rule],
+        overwrite: bool,
+        on_progress: Progress | None,
+    ) -> None:
+        self.target: Target | None = None
+        self._draft = draft
+        self._source = source
+        self._original = source.record if isinstance(source, StoredSource) else None
+        self._backend = backend
+        self._world = world
+        self._policy = policy
+        self._asked = asked
+        self._overwrite = overwrite
+        self._on_progress = on_progress
+        self._limit = rules.size_limit(asked)
+        self._token = paths.token()
+
+    async def run(self) -> FileRecord:
+        """Store it, in as many tries as it takes and its source allows."""
         try:
-            stored = await driver.put(path, body, size=size, overwrite=overwrite, attributes=attributes)
-            ours = not overwrite
+            once = partial(self._pass, self._put)
+            return await again(once, self._backend, self._world, may=lambda: self._source.rereadable)
+        except ObjectExists as conflict:
+            if self.target is None or not self.target.is_in_doubt:
+                raise
+            return await self._pass(partial(self._recognise, conflict))
+
+    async def _pass(self, put: Put) -> FileRecord:
+        draft, backend = self._draft, self._backend
+        intake = Intake(
+            self._source, self._world, algorithm=backend.checksum, check=self._cut, on_progress=self._on_progress
+        )
+        try:
+            head = await intake.head(media.SNIFF)
+            content_type = media.detect(head, filename=draft.filename, claim=draft.claim, trust=backend.trust)
+            body = await intake.body(backend.chunk_size)
+            size = self._source.size if isinstance(body, AsyncIterator) else intake.size
+            candidate = Candidate(draft.filename, content_type, size, draft.metadata, self._token)
+            rules.check(self._asked, candidate)
+            if isinstance(body, AsyncIterator):
+                body = self._judged(body, candidate, intake)
+            else:
+                self._source = BytesSource(body)
+            target = self.target = self.target or self._aim(candidate)
+            attributes = Attributes(content_type, content_disposition(draft.filename, content_type), draft.metadata)
+            stored = await put(target, body, size, attributes)
+            target.is_ours = not (self._overwrite or draft.is_recognised)
             checksum = intake.checksum()
-            if isinstance(source, StoredSource):
-                _same(source.record, intake.size, checksum)
+            if self._original is not None:
+                _same(self._original, intake.size, checksum)
             intake.progress(intake.size)
-        except BaseException as error:
-            if ours:
-                await _leave_nothing(driver, path, world, error)
-            raise
-    finally:
-        await intake.close()
-    return FileRecord(
-        backend=backend.key,
-        path=path,
-        filename=draft.filename,
-        content_type=content_type,
-        size=intake.size,
-        last_modified=time.time(),
-        checksum=checksum,
-        etag=stored.etag,
-        version_id=stored.version_id,
-        metadata=draft.metadata,
-    )
+        finally:
+            await intake.close()
+        return FileRecord(
+            backend=backend.key,
+            path=target.path,
+            filename=draft.filename,
+            content_type=content_type,
+            size=intake.size,
+            last_modified=clock.now(),
+            checksum=checksum,
+            etag=stored.etag,
+            version_id=stored.version_id,
+            metadata=draft.metadata,
+        )
+
+    async def _put(self, target: Target, body: Body, size: int | None, attributes: Attributes) -> Stored:
+        driver = self._backend.driver(self._world)
+
+        def write(overwrite: bool) -> Awaitable[Stored]:
+            overwrite = overwrite or self._overwrite
+            return driver.put(target.path, body, size=size, overwrite=overwrite, attributes=attributes)
+
+        return await target.make(write)
+
+    async def _recognise(
+        self, conflict: ObjectExists, target: Target, body: Body, size: int | None, attributes: Attributes
+    ) -> Stored:
+        stored = await target.recognise(body, self._backend, self._world, conflict)
+        self._draft.is_recognised = True
+        return stored
+
+    def _aim(self, candidate: Candidate) -> Target:
+        path = _name(self._draft, candidate, self._backend, self._policy)
+        return _target(self._draft, path, self._token, overwrite=self._overwrite)
+
+    def _cut(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
+            rules.max_size(self._limit)(Candidate(self._draft.filename, "", size))
+
+    async def _judged(self, body: AsyncIterator[Chunk], candidate: Candidate, intake: Intake) -> AsyncIterator[Chunk]:
+        """A stream that is judged at its end: its size is known then, and the store has not been told of it."""
+        async for chunk in body:
+            yield chunk
+        rules.check(self._asked, msgspec.structs.replace(candidate, size=intake.size))
 
 
 def judge(record: FileRecord, policy: Policy) -> None:
@@ -153,18 +237,25 @@ async def _copy(
     candidate = Candidate(draft.filename, record.content_type, record.size, draft.metadata, paths.token())
     rules.check(asked, candidate)
     path = _name(draft, candidate, backend, policy)
-    verbs = backend.driver(world)
-    ours = candidate.token in path
+    target = _target(draft, path, candidate.token)
+    verbs = Retrying(backend, world)
     try:
-        await driver.copy(record.path, path)
-        ours = True
+        try:
+            once = partial(target.make, lambda overwrite: driver.copy(record.path, path, overwrite=overwrite))
+            await again(once, backend, world)
+        except ObjectExists as conflict:
+            if not target.is_in_doubt:
+                raise
+            await target.recognise(verbs.read(record.path), backend, world, conflict)
+            draft.is_recognised = True
+        target.is_ours = not draft.is_recognised
         info = await verbs.head(path)
         _same(record, info.size, None)
         if record.size is None:
             rules.check(asked, msgspec.structs.replace(candidate, size=info.size))
     except BaseException as error:
-        if ours:
-            await _leave_nothing(verbs, path, world, error)
+        if target.is_ours:
+            await _leave_nothing(path, backend, world, error)
         raise
     return msgspec.structs.replace(
         record,
@@ -177,6 +268,11 @@ async def _copy(
         version_id=info.version_id,
         metadata=draft.metadata,
     )
+
+
+def _target(draft: Draft, path: str, token: str, *, overwrite: bool = False) -> Target:
+    draft.is_fresh, draft.is_recognised = token in path, False
+    return Target(path, is_ours=draft.is_fresh and not overwrite)
 
 
 def _name(draft: Draft, candidate: Candidate, backend: StorageBackend, policy: Policy) -> str:
@@ -203,22 +299,13 @@ def _comparable(expected: object, actual: object) -> bool:
     return not isinstance(expected, str) or expected.partition(":")[0] == str(actual).partition(":")[0]
 
 
-async def _judged(body: AsyncIterator[Chunk], judge: Callable[[], None]) -> AsyncIterator[Chunk]:
-    """A stream that is judged at its end, when its size is known and the store has not been told that it is over."""
-    async for chunk in body:
-        yield chunk
-    judge()
-
-
-async def _leave_nothing(driver: Driver, path: str, world: World, error: BaseException) -> None:
+async def _leave_nothing(path: str, backend: StorageBackend, world: World, error: BaseException) -> None:
     """Delete what a put that failed with `error` may have left at a path that can be nobody else's.
 
     A path that was set by hand may hold another's object: where a create-only put of it fails, whether ours or theirs
     came first is not known. Once such a put has succeeded it is ours.
     """
-    if isinstance(error, ObjectExists):
-        return
     try:
-        await world.finish(driver.delete([path]))
+        await world.finish(Retrying(backend, world).delete([path]))
     except StoreError as left:
         error.add_note(f"what may have been stored at {path!r} could not be deleted: {left}")
