@@ -10,8 +10,8 @@ from lading.backends.obstore import ObstoreBackend
 from lading.errors import ConfigurationError, NotSupported
 from lading.ops.sign import LONGEST, sign
 from lading.record import FileRecord
+from lading.testing.backends import in_its_world
 from lading.worlds import World, asyncio_world, inline
-from tests.backends.contract import in_its_world
 from tests.services.moto import S3
 
 RECORD = FileRecord(backend="it", path="in/a b.txt", filename="a b.txt", size=5)

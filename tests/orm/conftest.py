@@ -1,7 +1,7 @@
 """Every ORM test runs in both worlds, on every database: a scenario is a function over a session factory."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import StorageBackend
-from lading.worlds import inline, iterate
+from lading.worlds import inline, iterate, run
 from tests import databases
 from tests.conftest import empty_database
 from tests.orm.models import Base, registry
@@ -94,6 +94,9 @@ class Store:
 
     def paths(self) -> set[str]:
         return {info.path for info in iterate(self.backend.driver(inline).list())}
+
+    def delete(self, paths: Iterable[str]) -> None:
+        run(self.backend.driver(inline).delete(list(paths)))
 
     def __len__(self) -> int:
         return len(self.paths())

@@ -11,29 +11,29 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from lading import FileObject, StoredObject
 from lading.errors import CleanupError, StoreError
+from lading.testing import FaultyBackend
 from tests import databases
-from tests.faulty import Faulty
+from tests.faulty import always
 from tests.orm.conftest import Database, Sessions, Store, on
 from tests.orm.models import Base, Document, file, read, registry
 from tests.orm.test_lifecycle import check
 
 
 @pytest.fixture
-def faulty(store: Store) -> Faulty:
+def faulty(store: Store) -> FaultyBackend:
     """The store of the models, failing on cue."""
-    backend = Faulty(store.backend)
+    backend = FaultyBackend(store.backend)
     registry.register_backend(backend, replace=True)
     store.backend = backend
     return backend
 
 
-def test_failing_put(db: Database, store: Store, faulty: Faulty) -> None:
+def test_failing_put(db: Database, store: Store, faulty: FaultyBackend) -> None:
     """When a put fails, even after the store has kept the object, commit() raises: no row, and nothing in the store."""
 
     @db
     def scenario(sessions: Sessions) -> None:
-        faulty.cues = {"put": "does it and fails"}
-        faulty.after = 3
+        faulty.plan = [always("put", "error after", at=4)]
         with sessions() as session:
             session.add_all([Document(file=file(str(n).encode())) for n in range(20)])
             with pytest.raises(StoreError, match="put failed on cue"):
@@ -43,7 +43,7 @@ def test_failing_put(db: Database, store: Store, faulty: Faulty) -> None:
             assert session.scalars(select(Document)).all() == []
 
 
-def test_failing_delete_after_commit(db: Database, store: Store, faulty: Faulty) -> None:
+def test_failing_delete_after_commit(db: Database, store: Store, faulty: FaultyBackend) -> None:
     """When the replaced object cannot be deleted, commit() raises and says what is left; the row is committed."""
 
     @db
@@ -53,14 +53,14 @@ def test_failing_delete_after_commit(db: Database, store: Store, faulty: Faulty)
             session.add(document)
             session.commit()
             (old,) = store.paths()
-            faulty.cues = {"delete": "fails"}
+            faulty.plan = [always("delete")]
             document.file = file(b"new")
             with pytest.raises(CleanupError) as caught:
                 session.commit()
             assert caught.value.committed
             assert caught.value.left == (("mem", old),)
             assert isinstance(caught.value.exceptions[0], StoreError)
-        faulty.cues = {}
+        faulty.plan = ()
         with sessions() as session:
             document = session.get_one(Document, 1)
             assert read(document.file) == b"new"
@@ -69,7 +69,7 @@ def test_failing_delete_after_commit(db: Database, store: Store, faulty: Faulty)
             session.commit()
 
 
-def test_failing_delete_after_rollback(db: Database, store: Store, faulty: Faulty) -> None:
+def test_failing_delete_after_rollback(db: Database, store: Store, faulty: FaultyBackend) -> None:
     """When what was put cannot be deleted, rollback() raises and says what is left; the database is rolled back."""
 
     @db
@@ -77,7 +77,7 @@ def test_failing_delete_after_rollback(db: Database, store: Store, faulty: Fault
         with sessions() as session:
             session.add(Document(file=file()))
             session.flush()
-            faulty.cues = {"delete": "fails"}
+            faulty.plan = [always("delete")]
             with pytest.raises(CleanupError) as caught:
                 session.rollback()
             assert not caught.value.committed
@@ -85,17 +85,16 @@ def test_failing_delete_after_rollback(db: Database, store: Store, faulty: Fault
             assert session.scalars(select(Document)).all() == []
 
 
-def test_puts_are_bounded(world: Database, store: Store, faulty: Faulty) -> None:
+def test_puts_are_bounded(world: Database, store: Store, faulty: FaultyBackend) -> None:
     """One flush stores several files at once, as many as the registry allows and no more, with one put each."""
 
     @world
     def scenario(sessions: Sessions) -> None:
-        faulty.cues = {"put": "is slow"}
-        faulty.delay = 0.01
+        faulty.plan = [always("put", "delay", seconds=0.01)]
         with sessions() as session:
             session.add_all([Document(file=file(str(n).encode())) for n in range(40)])
             session.commit()
-            assert faulty.calls == ["put"] * 40
+            assert faulty.verbs == ["put"] * 40
             assert faulty.most == registry.concurrency == 8
             check(session, store)
 
@@ -197,7 +196,7 @@ def test_lost_connection_before_commit(db: Database, store: Store) -> None:
             assert len(store) == 0
 
 
-async def test_cancelled_flush(store: Store, faulty: Faulty, tmp_path: Path) -> None:
+async def test_cancelled_flush(store: Store, faulty: FaultyBackend, tmp_path: Path) -> None:
     """A task that is cancelled while its flush stores files leaves nothing behind."""
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'db'}")
     databases.begin_for_real(engine.sync_engine)
@@ -210,8 +209,7 @@ async def test_cancelled_flush(store: Store, faulty: Faulty, tmp_path: Path) -> 
             await session.commit()
 
     for after in (0.0, 0.01, 0.03, 0.05):
-        faulty.cues = {"put": "is slow"}
-        faulty.delay = 0.02
+        faulty.plan = [always("put", "delay", seconds=0.02)]
         task = asyncio.create_task(work())
         await asyncio.sleep(after)
         task.cancel()

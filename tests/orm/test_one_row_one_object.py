@@ -1,5 +1,6 @@
 """One row owns one object: a stored file on a second row is moved or copied, never shared."""
 
+import asyncio
 import copy
 import pickle
 from contextlib import suppress
@@ -7,11 +8,12 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from sqlalchemy import create_engine, event, insert, select
+from sqlalchemy import Connection, create_engine, event, insert, select
 from sqlalchemy import delete as delete_rows
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from lading import FileObject, Storages
+from lading import FileObject, Storages, StoredObject
 from lading.backends.obstore import ObstoreBackend
 from lading.errors import (
     BackendNotRegistered,
@@ -21,6 +23,9 @@ from lading.errors import (
     OwnedFile,
     TooLarge,
 )
+from lading.testing import FaultyBackend
+from tests import databases
+from tests.faulty import always
 from tests.orm.conftest import Database, Sessions, Store, on
 from tests.orm.models import Base, Document, Limited, file, read, registry
 from tests.orm.test_lifecycle import check
@@ -452,3 +457,96 @@ def test_sqlite_as_it_comes(store: Store, tmp_path: Path, by_statement: bool) ->
     with sessions() as session:
         check(session, store)
     engine.dispose()
+
+
+async def test_two_sessions_and_one_saved_file(store: Store, tmp_path: Path) -> None:
+    """Two that commit one saved file at once: one has its object, the other a copy; nobody can delete it meanwhile."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'two.sqlite'}")
+    databases.begin_for_real(engine.sync_engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    for backend in (store.backend, FaultyBackend(store.backend, [always("head", "delay", seconds=0.05)])):
+        registry.register_backend(backend, replace=True)
+        shared = await file(b"shared", backend="mem").save_async()
+
+        async def commit(shared: FileObject = shared) -> str:
+            async with AsyncSession(engine, expire_on_commit=False) as session:
+                document = Document(file=shared)
+                session.add(document)
+                await session.commit()
+                assert document.file is not None
+                return document.file.path
+
+        first, second, deleted = await asyncio.gather(commit(), commit(), shared.delete_async(), return_exceptions=True)
+        assert isinstance(deleted, OwnedFile)
+        assert first != second
+    async with AsyncSession(engine) as session:
+        for document in await session.scalars(select(Document)):
+            assert document.file is not None
+            assert await document.file.get_content_async() == b"shared"
+    await engine.dispose()
+
+
+def test_a_listener_that_writes_history(world: Database, store: Store) -> None:
+    """A listener's statement that writes the same file to another row is refused, and nothing is left of the flush."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Draft(Own):
+        __tablename__ = "draft"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("mem", storages=registry))
+
+    class History(Own):
+        __tablename__ = "history"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("mem", storages=registry))
+
+    @event.listens_for(Draft, "after_insert")  # before lading's own: the mapper is not configured yet
+    def keep(_: object, connection: Connection, target: Draft) -> None:
+        connection.execute(Own.metadata.tables["history"].insert().values(file=target.file))
+
+    @world
+    def scenario(sessions: Sessions) -> None:
+        with sessions() as session:
+            Own.metadata.create_all(session.get_bind())
+            session.add(Draft(file=file(b"1")))
+            with pytest.raises(OwnedFile):
+                session.commit()
+            session.rollback()
+            assert len(store) == 0
+
+
+class Elsewhere(DeclarativeBase):
+    pass
+
+
+class Archive(Elsewhere):
+    __tablename__ = "archive"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("mem", storages=registry))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_between_tables_that_nobody_sees_together(store: Store, tmp_path: Path, count: int) -> None:
+    """From a row of one metadata or database to one of another a file is copied: no sweeper, no COMMIT sees both."""
+    engines = [create_engine(f"sqlite:///{tmp_path / str(number)}.sqlite") for number in range(count)]
+    Base.metadata.create_all(engines[0])
+    Elsewhere.metadata.create_all(engines[-1])
+    with Session(binds={Document: engines[0], Archive: engines[-1]}) as session:
+        document = Document(id=1, file=file(b"kept"))
+        session.add(document)
+        session.commit()
+        assert document.file is not None
+        path = document.file.path
+        archive = Archive(id=1, file=document.file)
+        session.add(archive)
+        session.delete(document)
+        session.commit()
+        assert archive.file is not None
+        assert archive.file.path != path
+        assert read(archive.file) == b"kept"
+        assert len(store) == 1
+    for engine in engines:
+        engine.dispose()

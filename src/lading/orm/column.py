@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from lading.backends.protocols import StorageBackend
 from lading.errors import ConfigurationError, NotAFile, OwnedFile, PendingFile, RecordError
-from lading.file import FileObject, claim, claim_of, loaded
+from lading.file import FileObject, claim, claim_of, loaded, seize
 from lading.ops.save import Policy
 from lading.orm.list import FileList
 from lading.orm.query import FileComparator
@@ -115,15 +115,16 @@ def _bound(file: object) -> dict[str, Any]:
     if not isinstance(file, FileObject):
         raise _NotAFileAtBind(f"a StoredObject column holds FileObjects, not {type(file).__name__}")
     whose = claim_of(file)
-    if file.has_pending_data or whose == "owned":
+    is_taken = whose in ("bound", "owned") or (whose == "free" and file.is_stored and not seize(file, "owned"))
+    if file.has_pending_data or is_taken:
         name = file.filename
-        if whose == "owned":
+        if is_taken:
             raise _OwnedAtBind(
                 f"{name!r} belongs to a row already; add an ORM instance to the session, and it will be moved or copied"
             )
         raise _PendingAtBind(f"{name!r} is not stored yet: save it first, or add an ORM instance to the session")
-    if whose == "free":
-        claim(file, "owned")
+    if whose == "flushing":
+        claim(file, "bound")
     return file.to_dict()
 
 

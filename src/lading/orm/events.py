@@ -5,18 +5,20 @@ a savepoint in it, has come to nothing, what that had put is deleted.
 """
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import Connection, Result, event, inspect
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import flag_modified
+from sqlalchemy.orm.exc import StaleDataError
 
+from lading.errors import StateError
 from lading.file import FileObject, claim, claim_of, hold, move_to_registry, on_change
 from lading.orm import cleanup, statements
-from lading.orm.flush import Change, prepare
-from lading.orm.key import Key
+from lading.orm.flush import Change, disposal_of, prepare
+from lading.orm.key import Key, entries
 from lading.orm.ledger import Ledger, Page
 from lading.orm.list import FileList
 from lading.orm.named import named
@@ -120,7 +122,7 @@ def _before_flush(session: Session, _: object, instances: Sequence[object] | Non
     ]
     departing = list(_files(session.deleted, only))
     if _LEDGER in session.info:
-        _ledger(session).plan = Plan()
+        _ledger(session).begin_flush()
     if changes or departing:
         prepare(session, _ledger(session), _frame(session), changes, departing, _slots)
 
@@ -158,9 +160,9 @@ def _written(mapper: Mapper[Any], connection: Connection, instance: object) -> N
         files = slot.current(state)
         left = plan.written((state, slot.key), files)
         if left and state.session is not None:
-            _ledger(state.session).page(_frame(state.session)).drop(left)
+            _let_go(state.session, connection, mapper, left)
         for file in files:
-            if claim_of(file) == "flushing":
+            if claim_of(file) in ("flushing", "bound"):
                 claim(file, "owned")
         value = state.dict.get(slot.key)
         if isinstance(value, FileList):
@@ -170,7 +172,7 @@ def _written(mapper: Mapper[Any], connection: Connection, instance: object) -> N
 
 
 def _deleting(mapper: Mapper[Any], connection: Connection, instance: object) -> None:
-    """A row is about to be deleted, be it by a cascade: what it names is wanted gone."""
+    """A row is about to be deleted, be it by a cascade: what it names is wanted gone, if the row really goes."""
     state: InstanceState[Any] = inspect(instance)
     session = state.session
     if session is None:
@@ -180,20 +182,53 @@ def _deleting(mapper: Mapper[Any], connection: Connection, instance: object) -> 
     left = ledger.plan.deleted(state)
     if left is None:
         left = set[Key]().union(*named(connection, [state], _slots[mapper]).values()) - ledger.plan.moved
-    ledger.page(_frame(session)).drop(left)
+    if left or ledger.plan.moved:
+        ledger.departing.setdefault(mapper, {})[state] = left
+
+
+def _departed(session: Session, mapper: Mapper[Any], rows: Mapping[InstanceState[Any], set[Key]]) -> None:
+    """Rows have been deleted, but for those that a policy or trigger of the database has spared, or an old version.
+
+    Raises:
+        StaleDataError: a row is there still, and has a version: SQLAlchemy does not see that of several rows at once
+            where the driver does not count them.
+        StateError: a row is there still, and its file was given to another.
+    """
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    spared = named(connection, list(rows), _slots[mapper])
+    if spared and mapper.version_id_col is not None and mapper.confirm_deleted_rows:
+        raise StaleDataError(f"a row of {mapper.class_.__name__} that was to be deleted has changed since it was read")
+    kept = set[Key]().union(*spared.values())
+    if kept & _ledger(session).plan.moved:
+        raise StateError(f"the database did not delete a row of {mapper.class_.__name__} whose file another row takes")
+    _let_go(session, connection, mapper, set[Key]().union(*rows.values()) - kept)
+
+
+def _let_go(session: Session, connection: Connection, mapper: Mapper[Any], keys: set[Key]) -> None:
+    """A row names these objects no more."""
+    ledger = _ledger(session)
+    disposal = disposal_of(session, _slots[mapper][0].table.metadata, mapper=mapper)
+    ledger.page(_frame(session)).drop(keys, disposal)
+    if disposal is not None:
+        ledger.garbage.setdefault((connection, disposal.outbox), set()).update(keys)
 
 
 @event.listens_for(Session, "after_flush")
 def _flushed(session: Session, _: object) -> None:
-    """A file that was moved has left its first row, or else two rows name it now."""
+    """A file that was moved has left its first row, or else two rows name it now; what none names is garbage."""
     ledger: Ledger | None = session.info.get(_LEDGER)
-    if ledger is not None:
-        ledger.plan.check()
+    if ledger is None:
+        return
+    ledger.plan.check()
+    for mapper, rows in ledger.departing.items():
+        _departed(session, mapper, rows)
+    for (connection, outbox), keys in ledger.garbage.items():
+        outbox.add(connection, entries(keys), "a flush")
 
 
 @event.listens_for(Session, "do_orm_execute")
 def _executing(state: ORMExecuteState) -> Result[Any] | None:
-    if state.is_select or not _slots:
+    if state.is_select or not statements.concerns(state):
         return None
     return statements.execute(state, _ledger(state.session), _frame(state.session))
 
@@ -244,10 +279,17 @@ def _ended(session: Session, transaction: SessionTransaction) -> None:
         return
     if page.committed and transaction.parent is not None:
         ledger.page(_boundary(transaction.parent)).merge(page)
-    elif page.failure is not None:
-        raise page.failure
-    elif undone and not page.committed:
-        cleanup.undo(page)
+        return
+    try:
+        if page.failure is not None:
+            raise page.failure
+        if undone and not page.committed:
+            cleanup.undo(page)
+    finally:
+        if transaction.parent is not None:
+            ledger.page(_boundary(transaction.parent)).inherit(page)
+        else:
+            cleanup.dispose(page, committed=page.committed and ledger.commit.is_real)
 
 
 def _frame(session: Session) -> SessionTransaction:

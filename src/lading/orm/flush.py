@@ -5,16 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
-from lading.errors import CleanupError, ConfigurationError
-from lading.file import FileObject, adopt, claim_of, duplicate, place, store
-from lading.ops.save import Policy, judge
+from lading.errors import CleanupError, ConfigurationError, OwnedFile, StateError
+from lading.file import FileObject, adopt, claim_of, duplicate, identity, place, store
+from lading.ops.read import exists
+from lading.ops.save import Draft, Policy, judge
 from lading.orm.bridge import wait
 from lading.orm.cleanup import undo
 from lading.orm.key import Key, key_of
-from lading.orm.ledger import Before, Ledger, Page
+from lading.orm.ledger import Before, Disposal, Ledger, Page
 from lading.orm.named import Named, named
+from lading.orm.outbox import Outbox
 from lading.orm.plan import Place
 from lading.orm.slots import Slot
 from lading.storages import Storages
@@ -44,6 +47,14 @@ class Change(NamedTuple):
             return self.slot.changed(self.state)
         return self.state.dict.get(self.slot.key) is not None
 
+    def wanted(self, session: Session, file: FileObject) -> "Wanted":
+        """A file that is to go here."""
+        return Wanted(file, self.slot.type.policy, self.disposal(session))
+
+    def disposal(self, session: Session) -> Disposal | None:
+        """How objects that are named here get deleted, where there is an outbox."""
+        return disposal_of(session, self.slot.table.metadata, mapper=self.state.mapper)
+
     def swap(self, old: FileObject, new: FileObject) -> None:
         """Put another file in the place of one."""
         instance = self.state.obj()
@@ -56,10 +67,11 @@ class Change(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A file, and what the column that it goes to asks of it."""
+    """A file, what the column that it goes to asks of it, and how its object gets deleted if it comes to nothing."""
 
     file: FileObject
     policy: Policy
+    disposal: Disposal | None
 
 
 def prepare(
@@ -82,18 +94,26 @@ def prepare(
     """
     page, plan = Page(), ledger.plan
     try:
-        put(page, _pending(changes))
+        put(page, _pending(session, changes))
         rows = _rows(session, changes, departing, slots)
         leaving = {change.place: rows.of(change) - plan.moved for change in changes}
         leaves = {state: rows.all_of(state) for state in departing if state not in rows.switched}
+        for change in changes:
+            ledger.realms |= dict.fromkeys(leaving[change.place], _realm(session, change.state.mapper))
+        for state, keys in leaves.items():
+            ledger.realms |= dict.fromkeys(keys, _realm(session, state.mapper))
         free = ledger.gone() | plan.left()
         for change in changes:
             free |= leaving[change.place] - {key_of(file) for file in change.files}
-        _give(page, changes, leaving, free.union(*leaves.values()), ledger.given())
+        _give(session, page, changes, leaving, free.union(*leaves.values()), ledger)
+        for change in changes if page.reused else ():
+            if disposal := change.disposal(session):
+                connection = session.connection(bind_arguments={"mapper": change.state.mapper})
+                check_paths(page, change.files, disposal.outbox, connection)
         homes = {key_of(file): change.place for change in changes for file in change.files}
         plan.add(homes, leaving, leaves, page.kept)
     except BaseException as error:
-        abandon(page, error)
+        abandon(page, error, ledger.page(frame))
         raise
     ledger.page(frame).merge(page)
 
@@ -105,20 +125,60 @@ def put(page: Page, wanted: Sequence[Wanted]) -> None:
         before = Before.of(item.file)
         await store(item.file, world, item.policy)
         page.put[key_of(item.file)] = item.file
+        assert isinstance(before.state, Draft)
+        if before.state.is_recognised:
+            page.shared.add(key_of(item.file))
+        if not before.state.is_fresh:
+            page.reused.add(key_of(item.file))
+        if item.disposal is not None:
+            page.disposals[key_of(item.file)] = item.disposal
         page.give(before)
 
     _each(one, wanted)
 
 
-def take(page: Page, wanted: Sequence[Wanted]) -> None:
-    """Make sure of the objects of files that are nobody's yet, and note them."""
+def take(page: Page, wanted: Sequence[Wanted], connection: Connection) -> None:
+    """Make sure of the objects of files that are nobody's yet, and note them.
+
+    Raises:
+        StateError: one is being deleted.
+    """
+    for item in wanted:
+        if claim_of(item.file) == "free" and not page.adopt(item.file):
+            raise OwnedFile(f"{item.file.filename!r} was given to another row meanwhile")
+    for outbox in {item.disposal.outbox for item in wanted if item.disposal is not None}:
+        _take_off(outbox, connection, [item.file for item in wanted])
 
     async def one(world: World, item: Wanted) -> None:
-        before = Before.of(item.file)
         await adopt(item.file, world, item.policy)
-        page.give(before)
 
     _each(one, wanted)
+
+
+def check_paths(page: Page, files: Iterable[FileObject], outbox: Outbox, connection: Connection) -> None:
+    """Make sure that no sweeper deletes what was put under a path that is not a fresh one, or has done so.
+
+    Raises:
+        StateError: one has begun to delete what lay there before.
+    """
+    reused = [file for file in files if file.is_stored and key_of(file) in page.reused]
+    _take_off(outbox, connection, reused)
+
+    async def one(world: World, file: FileObject) -> None:
+        if not await exists(file.backend, file.path, world):
+            raise StateError(f"a sweeper that was at what lay at {file.path!r} before has deleted it; store it again")
+
+    if reused:
+        wait(lambda world: world.each(partial(one, world), reused, reused[0].storages.concurrency))
+
+
+def _take_off(outbox: Outbox, connection: Connection, files: Sequence[FileObject]) -> None:
+    for registry in {file.storages for file in files}:
+        entries = {identity(file) for file in files if file.storages is registry}
+        known = registry.is_registered
+        refused = outbox.remove(connection, entries, lambda key: registry.get_backend(key) if known(key) else None)  # noqa: B023  # called here
+        for _, path in refused:
+            raise StateError(f"the object at {path!r} is being deleted; no row can name it any more")
 
 
 def check_registry(file: FileObject, registry: Storages) -> None:
@@ -131,12 +191,28 @@ def check_registry(file: FileObject, registry: Storages) -> None:
         raise ConfigurationError(f"the registry of the column knows another backend as {file.backend.key!r}")
 
 
-def abandon(page: Page, error: BaseException) -> None:
+def abandon(page: Page, error: BaseException, outer: Page) -> None:
     """Undo what a flush did before it failed, and say with its error what could not be undone."""
     try:
         undo(page)
     except CleanupError as failure:
         error.add_note(f"{failure.message}: {failure.left}")
+    outer.inherit(page)
+
+
+def disposal_of(session: Session, metadata: MetaData, **bind_arguments: Any) -> Disposal | None:
+    """How objects of tables of this metadata get deleted; `None` where they have no outbox."""
+    outbox = Outbox.of(metadata)
+    if outbox is None:
+        return None
+    bind = session.get_bind(**bind_arguments)
+    return Disposal(outbox, bind if isinstance(bind, Engine) else None)
+
+
+def _realm(session: Session, mapper: Mapper[Any]) -> tuple[object, object]:
+    """Within what a file can go from row to row: it is committed together, and one sweeper sees all of its rows."""
+    metadata: Any = getattr(mapper.local_table, "metadata", None)
+    return metadata, session.get_bind(mapper)
 
 
 def _each(one: Any, wanted: Sequence[Wanted]) -> None:
@@ -145,7 +221,7 @@ def _each(one: Any, wanted: Sequence[Wanted]) -> None:
         wait(lambda world: world.each(partial(one, world), wanted, limit))
 
 
-def _pending(changes: Iterable[Change]) -> list[Wanted]:
+def _pending(session: Session, changes: Iterable[Change]) -> list[Wanted]:
     """The files that have to be stored, each once; a column's defaults fill what they leave open."""
     wanted: dict[int, Wanted] = {}
     for change in changes:
@@ -154,7 +230,7 @@ def _pending(changes: Iterable[Change]) -> list[Wanted]:
             place(file, column.backend, column.storages)
             check_registry(file, column.storages)
             if not file.is_stored:
-                wanted.setdefault(id(file), Wanted(file, column.policy))
+                wanted.setdefault(id(file), change.wanted(session, file))
     return list(wanted.values())
 
 
@@ -210,31 +286,39 @@ def _rows(
 
 
 def _give(
-    page: Page, changes: Sequence[Change], leaving: Mapping[Place, set[Key]], free: set[Key], given: set[Key]
+    session: Session,
+    page: Page,
+    changes: Sequence[Change],
+    leaving: Mapping[Place, set[Key]],
+    free: set[Key],
+    ledger: Ledger,
 ) -> None:
     """Give each file to the row that will name it: as it is, moved, adopted, or as a copy."""
-    seen: set[Key] = set()
-    adopted: list[Wanted] = []
+    seen, given = set[Key](), ledger.given()
+    adopted: dict[Mapper[Any], list[Wanted]] = defaultdict(list)
     copied: list[tuple[Change, FileObject, FileObject]] = []
     for change in changes:
         own = leaving[change.place]
         policy = change.slot.type.policy
+        realm = _realm(session, change.state.mapper)
         here: dict[Key, bool] = {}
         for file in change.files:
             key = key_of(file)
-            fits = here.setdefault(key, key not in seen and (key in own or key in free or key in page.put))
+            is_free = key in free and ledger.realms.get(key, realm) == realm
+            fits = here.setdefault(key, key not in seen and (key in own or is_free or key in page.put))
             if fits:
-                if key in free:
+                if is_free:
                     judge(file.record, policy)
                     page.keep(key)
                 if claim_of(file) != "flushing":
                     page.give(Before.of(file))
-            elif claim_of(file) == "free" and key not in seen | given:
-                adopted.append(Wanted(file, policy))
+            elif key not in seen | given and page.adopt(file):
+                adopted[change.state.mapper].append(change.wanted(session, file))
             else:
                 copied.append((change, file, duplicate(file)))
             seen.add(key)
-    take(page, adopted)
-    put(page, [Wanted(copy, change.slot.type.policy) for change, _, copy in copied])
+    for mapper, files in adopted.items():
+        take(page, files, session.connection(bind_arguments={"mapper": mapper}))
+    put(page, [change.wanted(session, copy) for change, _, copy in copied])
     for change, file, copy in copied:
         change.swap(file, copy)

@@ -1,6 +1,9 @@
 """INSERT, UPDATE and DELETE statements that a session executes: done right, or refused before they do harm."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
@@ -10,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Insert,
+    NestedTransaction,
     Result,
     Select,
     Update,
@@ -22,14 +26,15 @@ from sqlalchemy.sql.elements import Null
 from lading.errors import OwnedFile, StateError
 from lading.file import FileObject, claim, claim_of, place
 from lading.orm.column import StoredObject
-from lading.orm.flush import Wanted, abandon, check_registry, put, take
-from lading.orm.key import Key, key_of
-from lading.orm.ledger import Before, Ledger, Page
+from lading.orm.flush import Wanted, abandon, check_paths, check_registry, disposal_of, put, take
+from lading.orm.key import Key, entries, key_of
+from lading.orm.ledger import Before, Disposal, Ledger, Page
 from lading.orm.named import AT_ONCE, among
+from lading.orm.slots import slots_of
 from lading.orm.sqlite import begin
 
 
-class FileColumn(NamedTuple):
+class Target(NamedTuple):
     """A column of files, and its type."""
 
     column: Any
@@ -56,40 +61,58 @@ class FileColumn(NamedTuple):
         return self.files(value)
 
 
-Given = list[tuple[FileColumn, FileObject]]
+Given = list[tuple[Target, FileObject]]
+
+_LENIENT = re.compile(r"\b(IGNORE|REPLACE)\b", re.IGNORECASE)
+
+
+def concerns(state: ORMExecuteState) -> bool:
+    """Whether a statement writes to a table that has files; it may be the first to name its class."""
+    statement = state.statement
+    return isinstance(statement, Insert | Update | Delete) and bool(_file_columns(state, statement))
 
 
 def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any] | None:
-    """Execute a statement that writes file columns, with what belongs to it; `None` for any other statement.
+    """Execute a statement that writes to a table with files, with what belongs to it; `None` where it touches none.
 
     Raises:
         OwnedFile: a file would come to be named by two rows.
         StateError: what the statement does with files cannot be told beforehand.
     """
-    statement = state.statement
-    if not isinstance(statement, Insert | Update | Delete):
-        return None
-    columns = _file_columns(statement)
-    if not columns:
-        return None
+    statement = cast("Insert | Update | Delete", state.statement)
+    columns = _file_columns(state, statement)
+    if state.execution_options.get("autoflush", True):
+        # Not later, within the savepoint: what is rolled back there the session would believe to be written.
+        state.session._autoflush()  # pyright: ignore[reportPrivateUsage]  # flush() fails within a flush
     connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
     ledger.commit.watch(connection)
     page = Page()
+    disposal = disposal_of(state.session, columns[0].column.table.metadata, **state.bind_arguments)
+    take_all = partial(_take, page=page, disposal=disposal, connection=connection)
+    rows: Rows | None = None
     try:
         if isinstance(statement, Insert):
-            _insert(state, statement, columns, page)
+            _insert(state, statement, columns, take_all)
+        else:
+            rows = _before(state, statement, columns, page, connection, take_all)
+            if rows is None:
+                return None
+    except BaseException as error:
+        abandon(page, error, ledger.page(frame))
+        raise
+    with state.session.no_autoflush, _whole(connection, page, ledger.page(frame)):
+        if rows is None or isinstance(statement, Insert):
             result = state.invoke_statement()
             written = {key_of(before.file) for before in page.given}
         else:
-            rows = _before(state, statement, columns, page, connection)
-            if rows is None:
-                return None
-            result = state.invoke_statement(statement=rows.narrowed(statement) if page.given else None)
+            result = state.invoke_statement(statement=rows.narrowed(statement) if page.given or rows.blank else None)
             written = rows.named_now()
-            page.gone = rows.named - written
-    except BaseException as error:
-        abandon(page, error)
-        raise
+            page.drop(rows.named - written, disposal)
+            if disposal is not None:
+                disposal.outbox.add(connection, entries(page.gone), f"{statement.table}: a statement")
+        if page.given and connection.dialect.name == "sqlite" and statement.returning_column_descriptions:
+            # SQLite releases no savepoint while rows that a statement returns are still to be read.
+            result = result.freeze()()
     for before in page.given:
         if key_of(before.file) in written:
             claim(before.file, "owned")
@@ -97,7 +120,45 @@ def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any
     return result
 
 
-def _insert(state: ORMExecuteState, statement: Insert, columns: Sequence[FileColumn], page: Page) -> None:
+@contextmanager
+def _whole(connection: Connection, page: Page, outer: Page) -> Generator[None, None, None]:
+    """Write all of a statement that gives files to rows, or nothing; its objects go when it has failed.
+
+    A statement that fails may have written some of its rows, which stay if the application goes on and commits.
+    """
+    savepoint: NestedTransaction | None = None
+    try:
+        if page.given:
+            begin(connection)
+            savepoint = connection.begin_nested()
+        yield
+        if savepoint is not None:
+            savepoint.commit()
+    except BaseException as error:
+        if savepoint is None or _took_back(savepoint):
+            abandon(page, error, outer)
+        else:
+            # Rows may name them: they go if the transaction is rolled back, and nothing goes if it is not.
+            page.gone.clear()
+            for before in page.given:
+                claim(before.file, "owned")
+            outer.merge(page)
+        raise
+
+
+def _took_back(savepoint: NestedTransaction) -> bool:
+    """Roll back to a savepoint, where it is there still: InnoDB ends the transaction by itself after a deadlock."""
+    was_there = savepoint.is_active
+    try:
+        savepoint.rollback()
+    except Exception:
+        return False
+    return was_there
+
+
+def _insert(
+    state: ORMExecuteState, statement: Insert, columns: Sequence[Target], take_all: Callable[..., None]
+) -> None:
     """Store the files of the rows that an INSERT makes."""
     names = _names(state, columns)
     given: Given = []
@@ -112,20 +173,28 @@ def _insert(state: ORMExecuteState, statement: Insert, columns: Sequence[FileCol
         raise StateError("INSERT FROM SELECT would make two rows name one object; add ORM instances instead")
     if given and any(e.__visit_name__.startswith(("on_conflict", "on_duplicate")) for e in visitors.iterate(statement)):
         raise StateError("an upsert does not tell whether it wrote a file; add or merge an ORM instance instead")
-    _take(given, page, own=set())
+    prefixes: Iterable[Any] = statement._prefixes  # pyright: ignore[reportPrivateUsage]  # no public accessor
+    if given and any(_LENIENT.search(str(prefix)) for prefix, _ in prefixes):
+        raise StateError(
+            "INSERT IGNORE or REPLACE does not tell which rows it wrote or deleted; add ORM instances instead"
+        )
+    take_all(given, own=set())
 
 
 def _before(
     state: ORMExecuteState,
     statement: Update | Delete,
-    columns: Sequence[FileColumn],
+    columns: Sequence[Target],
     page: Page,
     connection: Connection,
+    take_all: Callable[..., None],
 ) -> "Rows | None":
     """Store the file that a statement gives to one row, and see what rows it meets; `None` where it touches no file."""
     names = _names(state, columns)
     given: Given = []
-    touched = list(columns)
+    table: Any = statement.table
+    touched = [each for each in columns if table.c.contains_column(each.column)]
+    blank: dict[Any, None] = {}
     if isinstance(statement, Update):
         if any(name in names for parameters in _parameters(state) for name in parameters):
             raise StateError("a bulk UPDATE by primary key cannot set files; set them on ORM instances instead")
@@ -136,62 +205,74 @@ def _before(
                 if column is not None:
                     touched.append(column)
                     given += [(column, file) for file in column.written(value)]
-        if not touched:
-            return None
+                    blank[name] = None
+        primary = _names(state, [Target(column, column.type) for column in table.primary_key])
+        if touched and any(
+            _column(primary, name) for each in (*_written(statement), *_parameters(state)) for name in each
+        ):
+            raise StateError("an UPDATE of a primary key cannot set files as well; the row could not be found again")
+    if not touched:
+        return None
     begin(connection)
     rows = Rows(state, statement, touched)
     if given and len(rows) > 1:
         raise OwnedFile(f"the UPDATE would give one file to {len(rows)} rows; each row needs a file of its own")
     if len(rows):
-        _take(given, page, own=rows.named)
+        take_all(given, own=rows.named)
+    elif given:
+        rows.blank = blank
     for file in (file for _, file in given if file.is_stored and claim_of(file) == "free"):
         page.give(Before.of(file))
     return rows
 
 
-def _take(given: Given, page: Page, *, own: set[Key]) -> None:
+def _take(given: Given, page: Page, *, own: set[Key], disposal: Disposal | None, connection: Connection) -> None:
     """Store or adopt the files that a statement writes; one of another row cannot be exchanged for a copy here."""
     new: list[Wanted] = []
     found: list[Wanted] = []
-    seen: set[int] = set()
+    seen: set[Key | int] = set()
     for column, file in given:
         place(file, column.type.backend, column.type.storages)
         check_registry(file, column.type.storages)
-        if id(file) in seen:
-            raise OwnedFile(
-                f"{file.filename!r} is given to two rows by one statement; each row needs a file of its own"
-            )
-        seen.add(id(file))
+        which = key_of(file) if file.is_stored else id(file)
+        if which in seen:
+            raise OwnedFile(f"{file.filename!r} is given twice by one statement; each place needs a file of its own")
+        seen.add(which)
         if not file.is_stored:
-            new.append(Wanted(file, column.type.policy))
+            new.append(Wanted(file, column.type.policy, disposal))
         elif key_of(file) in own:
             page.give(Before.of(file))
         elif claim_of(file) == "free":
-            found.append(Wanted(file, column.type.policy))
+            found.append(Wanted(file, column.type.policy, disposal))
         else:
             raise OwnedFile(f"{file.filename!r} belongs to another row; add an ORM instance, and it is moved or copied")
     put(page, new)
-    take(page, found)
+    if disposal is not None and page.reused:
+        check_paths(page, [item.file for item in new], disposal.outbox, connection)
+    take(page, found, connection)
 
 
-def _file_columns(statement: Insert | Update | Delete) -> list[FileColumn]:
-    """The columns of files of the table that a statement writes."""
-    columns: Iterable[Any] = statement.table.columns
-    return [FileColumn(column, column.type) for column in columns if isinstance(column.type, StoredObject)]
+def _file_columns(state: ORMExecuteState, statement: Insert | Update | Delete) -> list[Target]:
+    """The columns of files that a statement may write: of its table, and of those that its class inherits from."""
+    columns: list[Any] = list(statement.table.columns)
+    if state.bind_mapper is not None:
+        inherited = (slot.column for slot in slots_of(state.bind_mapper))
+        columns += [column for column in inherited if not any(column is each for each in columns)]
+    return [Target(column, column.type) for column in columns if isinstance(column.type, StoredObject)]
 
 
-def _names(state: ORMExecuteState, columns: Iterable[FileColumn]) -> dict[str, FileColumn]:
+def _names(state: ORMExecuteState, columns: Iterable[Target]) -> dict[str, Target]:
     """The columns by every name that a statement may call them."""
     names = {name: each for each in columns for name in (each.column.key, each.column.name)}
     if state.bind_mapper is not None:
         for prop in state.bind_mapper.column_attrs:
             for each in columns:
-                if prop.columns[0] is each.column:
+                if any(column is each.column for column in prop.columns):
                     names[prop.key] = each
     return names
 
 
-def _column(names: Mapping[str, FileColumn], name: Any) -> FileColumn | None:
+def _column(names: Mapping[str, Target], name: Any) -> Target | None:
     """The column that a statement calls by a name, or gives itself."""
     if isinstance(name, ColumnElement):
         return next((each for each in names.values() if name.shares_lineage(each.column)), None)
@@ -212,6 +293,10 @@ def _written(statement: Insert | Update) -> Iterator[Mapping[Any, Any]]:
     """
     if statement._values:  # pyright: ignore[reportPrivateUsage]
         yield statement._values  # pyright: ignore[reportPrivateUsage]
+    # SQLAlchemy 2.0 keeps those of `ordered_values()` apart.
+    ordered: Any = getattr(statement, "_ordered_values", None)
+    if ordered:
+        yield dict(ordered)
     several: Any = statement._multi_values  # pyright: ignore[reportPrivateUsage]
     columns: Iterable[Any] = statement.table.columns
     for rows in several:
@@ -222,12 +307,16 @@ def _written(statement: Insert | Update) -> Iterator[Mapping[Any, Any]]:
 class Rows:
     """The rows that a statement is about to change, locked where the database can, and the objects that they name.
 
+    Attributes:
+        blank: what the statement is to write instead of files, since it meets no row and they are not stored.
+
     Raises:
         StateError: the table has no primary key; nobody could tell its rows apart.
     """
 
-    def __init__(self, state: ORMExecuteState, statement: Update | Delete, columns: Sequence[FileColumn]) -> None:
+    def __init__(self, state: ORMExecuteState, statement: Update | Delete, columns: Sequence[Target]) -> None:
         table: Any = statement.table
+        self.blank: dict[Any, None] = {}
         self._state = state
         self._columns = columns
         self._primary: list[Any] = list(table.primary_key)
@@ -256,6 +345,12 @@ class Rows:
 
     def narrowed(self, statement: Update | Delete) -> Update | Delete:
         """The statement on these rows alone: meanwhile another may have come that it meets as well."""
+        if self.blank and isinstance(statement, Update):
+            # What `ordered_values()` has set, `values()` refuses to change; where no row is met, order is nothing.
+            again: Any = statement._generate()  # pyright: ignore[reportPrivateUsage]  # no public way
+            ordered = again.__dict__.pop("_ordered_values", None) or ()
+            again.__dict__.pop("_maintain_values_ordering", None)
+            statement = cast("Update", again.values({**dict(ordered), **self.blank}))
         return statement.where(among(self._primary, list(self._rows)))
 
     def __len__(self) -> int:
