@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,9 +16,11 @@ from lading.errors import ConfigurationError
 from lading.file import FileObject
 from lading.litestar import bodies, problems
 from lading.litestar.downloads import download_route
+from lading.litestar.sweeping import Sweeping
 from lading.record import FileRecord
 from lading.signer import UrlSigner
 from lading.storages import Storages, storages
+from lading.sweeper import Sweeper
 from lading.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
     an object. lading's errors become problem documents (RFC 9457) with the right status, unless the application handles
     them. An application may have several of these plugins, each with a path and a registry of its own.
 
+    With a sweeper, the application deletes in the background what its outbox holds, while it runs: in a task, or with a
+    sync engine in a thread. Any number of processes may do so at once. A database or store that fails does not end it,
+    and is logged (`lading`); a shutdown waits for what is being deleted. Orphans are left to an operator's command.
+
     From the application's creation on, the registry signs with this plugin, in and out of requests; the last one wins.
 
     Args:
@@ -38,12 +45,15 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
         path: where signed URLs are served, below the application's own path. It needs no authentication: the URL is it.
         storages: the registry of the backends.
         base_url: scheme, host and whatever a proxy puts before the application; without it signed URLs are relative.
+        sweeper: drains the outbox of its tables. Applications that share this plugin drain once, in the first of them.
+        sweep_every: the time between two drains, more or less.
 
     Raises:
-        ConfigurationError: the secret is too short, or `path` or `base_url` is none.
+        ConfigurationError: the secret is too short, `path` or `base_url` is none, or `sweep_every` is not positive; or,
+            when the application is made, the sweeper's tables have no outbox.
     """
 
-    __slots__ = ("_base_url", "_path", "_storages", "_tokens")
+    __slots__ = ("_base_url", "_path", "_storages", "_sweeping", "_tokens")
 
     def __init__(
         self,
@@ -52,6 +62,8 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
         *,
         storages: Storages = storages,
         base_url: str | None = None,
+        sweeper: Sweeper | None = None,
+        sweep_every: timedelta = timedelta(minutes=1),
     ) -> None:
         if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?", path):
             raise ConfigurationError(
@@ -61,6 +73,7 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
         self._path = path.rstrip("/")
         self._storages = storages
         self._base_url = base_url
+        self._sweeping = None if sweeper is None else Sweeping(sweeper, sweep_every)
         UrlSigner(self._tokens, self._path, base_url=base_url)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -74,6 +87,8 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
         app_config.signature_namespace.setdefault("FileObject", FileObject)
         app_config.plugins.append(bodies.RecordsRefused())
         problems.register(app_config)
+        if self._sweeping is not None:
+            self._sweeping.register(app_config)
         _never_compress(app_config, mounted)
         return app_config
 
