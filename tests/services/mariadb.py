@@ -42,6 +42,8 @@ def command(data: Path, port: int) -> list[str]:
         "--bind-address=127.0.0.1",
         f"--socket={data / 'socket'}",
         f"--pid-file={data / 'pid'}",
+        # Its own: a server that starts deletes the temporary tables of all others in the same directory.
+        f"--tmpdir={data}",
         "--skip-log-bin",
         "--skip-name-resolve",
         "--character-set-server=utf8mb4",

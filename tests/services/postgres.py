@@ -48,7 +48,8 @@ def prepare(data: Path) -> None:
 
 
 def command(data: Path, port: int) -> list[str]:
-    settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=100"]
+    settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+    settings += ["max_connections=100", "max_prepared_transactions=10"]
     switches = [part for setting in settings for part in ("-c", setting)]
     return [program("postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data), *switches]
 
