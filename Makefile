@@ -4,12 +4,14 @@ VENV ?= .venv
 SQLALCHEMY ?= sqlalchemy>=2.1,<2.2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_SECONDS ?= 600
+SOAK_ARGS ?=
 
 PINS := -c constraints.txt '$(SQLALCHEMY)'
 BIN = $(VENV)/bin
 WANTED_DEMO := -e '.[litestar]' --group example
-WANTED_TEST := -e '.[fsspec,litestar,magic,pydantic,s3]' --group test
-WANTED_DEV := -e '.[fsspec,litestar,magic,pydantic,s3]' --group dev
+WANTED_TEST := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group test
+WANTED_DEV := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group dev
 LEG := PYTEST_ARGS="-q -x -m 'not slow'"
 
 # uv installs in seconds what takes pip minutes; where it cannot be had, pip does it.
@@ -23,7 +25,7 @@ interpreter = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-check test test-all test-sqlalchemy-2.0 check format-check lint types imports docs format \
-	services bench clean
+	services bench soak crash-table clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z][-a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -75,6 +77,14 @@ services: ## install the servers that the tests use, as root on Debian
 .venv-bench/.bench: VENV = .venv-bench
 bench: .venv-bench/.bench ## measure; libmagic is not in that environment
 	.venv-bench/bin/python -m benchmarks $(BENCH_ARGS)
+
+soak: $(VENV)/.test ## processes that work and are killed, behind faults; SOAK_SECONDS=600, SOAK_ARGS="--seed 1"
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
+
+crash-table: $(VENV)/.test ## run the crash tests and write what they tried into docs/howto/crash-safety.md
+	rm -f $(VENV)/crash-table
+	LADING_CRASH_TABLE=$(abspath $(VENV))/crash-table $(BIN)/python -m pytest -q -n 2 tests/crash/test_crash_safe.py
+	$(BIN)/python -m tests.crash.table $(VENV)/crash-table docs/howto/crash-safety.md
 
 clean: ## remove what was made here
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis docs/_build dist

@@ -2,10 +2,16 @@
 
 import argparse
 
-from benchmarks import commit, imports, loading, transfer
+from benchmarks import commit, imports, loading, sweep, transfer
 from benchmarks.harness import report
 
-ALL = {"transfer": transfer.results, "commit": commit.results, "loading": loading.results, "imports": imports.results}
+ALL = {
+    "transfer": transfer.results,
+    "commit": commit.results,
+    "loading": loading.results,
+    "imports": imports.results,
+    "sweep": sweep.results,
+}
 
 
 def main() -> None:
