@@ -149,8 +149,12 @@ over_a_network = on("postgresql", "mariadb")
 
 @over_a_network
 def test_lost_answer_to_commit(db: Database, store: Store) -> None:
-    """When the connection breaks at COMMIT, nobody knows what the row names: neither the old nor the new file goes."""
+    """When the connection breaks at COMMIT, nobody knows what the row names: neither the old nor the new file goes.
+
+    Over asyncpg the question that is asked before it finds that out, and then it is known that nothing was committed.
+    """
     who, kill = KILL[db.name]
+    orphans = 0 if "asyncpg" in db.kind.driver else 1
 
     @db
     def scenario(sessions: Sessions) -> None:
@@ -167,13 +171,13 @@ def test_lost_answer_to_commit(db: Database, store: Store) -> None:
             with pytest.raises(DBAPIError):
                 session.commit()
             session.rollback()
-            assert len(store) == 2
+            assert len(store) == 1 + orphans
         with sessions() as session:
             document = session.get_one(Document, 1)
             assert read(document.file) == b"old"
             session.delete(document)
             session.commit()
-            assert len(store) == 1
+            assert len(store) == orphans
 
 
 @over_a_network

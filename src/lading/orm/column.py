@@ -79,7 +79,9 @@ class StoredObject(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if self.multiple:
-            return [_bound(file) for file in FileList.coerce("the column", value) or ()]
+            files = FileList.coerce("the column", value) or ()
+            records = {id(file): _bound(file) for file in {id(file): file for file in files}.values()}
+            return [records[id(file)] for file in files]
         return None if value is None else _bound(value)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
