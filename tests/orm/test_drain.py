@@ -263,7 +263,7 @@ def test_models_that_are_missing(engine: Engine, time: FrozenClock) -> None:
     time.tick(60)
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda c, cursor, sql, *_: asked.append(sql))
-    assert desk.drain(paths=[]).deleted == 0
+    assert desk.drain(limit=0).deleted == 0
     other.create_all(engine)
     fresh = create_engine(engine.url)
     try:
