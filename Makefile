@@ -13,6 +13,8 @@ WANTED_DEMO := -e '.[litestar]' --group example
 WANTED_TEST := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group test
 WANTED_DEV := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group dev
 LEG := PYTEST_ARGS="-q -x -m 'not slow'"
+# What knows nothing of SQLAlchemy is left out there.
+LEG_OF_SQLALCHEMY := PYTEST_ARGS="-q -x -m 'not slow' --ignore tests/backends --ignore tests/ops"
 
 # uv installs in seconds what takes pip minutes; where it cannot be had, pip does it.
 install = @if $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt uv; \
@@ -42,7 +44,7 @@ test: $(VENV)/.test ## run the tests; PYTEST_ARGS="-k name" for some of them
 test-all: test test-sqlalchemy-2.0 test-3.12 test-3.13 ## the tests, also on SQLAlchemy 2.0 and on newer Pythons
 
 test-sqlalchemy-2.0:
-	@$(MAKE) --no-print-directory test VENV=.venv-sqlalchemy-2.0 SQLALCHEMY='sqlalchemy>=2.0,<2.1' $(LEG)
+	@$(MAKE) --no-print-directory test VENV=.venv-sqlalchemy-2.0 SQLALCHEMY='sqlalchemy>=2.0,<2.1' $(LEG_OF_SQLALCHEMY)
 
 test-3.%:
 	@if [ -n "$(call interpreter,3.$*)" ]; \
