@@ -320,7 +320,7 @@ def _settle(engine: Engine, outbox: Outbox, batch: _Batch, errors: dict[int, Exc
 def _later(attempts: int) -> datetime:
     """When to try again what has failed, after so many attempts before."""
     most = min(_LAST, _FIRST * 2 ** min(attempts, 20))
-    return _now() + timedelta(seconds=random.uniform(_LEAST.total_seconds(), most.total_seconds()))  # noqa: S311
+    return _now() + timedelta(seconds=random.uniform(_LEAST.total_seconds(), most.total_seconds()))  # noqa: S311  # spreads load
 
 
 def _now() -> datetime:
