@@ -13,11 +13,19 @@ LadingError
 ├── Refused (ValueError)                     a rule said no
 │   ├── TooLarge, TooSmall
 │   ├── TypeNotAllowed
-│   └── ExtensionNotAllowed
+│   ├── ExtensionNotAllowed
+│   └── Mismatch                             not what was announced
 ├── InvalidToken (PermissionError)           tampered, of another purpose, or not a token
-│   └── ExpiredToken
+│   ├── ExpiredToken
+│   └── UsedToken                            it has served
+├── RequestError                             a request cannot be read, or not now
+│   ├── MalformedBody (ValueError)
+│   ├── SlowBody (TimeoutError)
+│   ├── TooManyUploads
+│   └── ClientGone (ConnectionError)
 ├── StateError (RuntimeError)                the file is not in a state to do that
 │   ├── PendingFile                          not stored yet
+│   ├── NotUploaded                          its direct upload has not happened yet
 │   └── OwnedFile                            belongs to another row
 ├── StoreError (OSError)                     a store did not do what it was asked
 │   ├── ObjectNotFound (FileNotFoundError)
@@ -148,6 +156,10 @@ class ExtensionNotAllowed(Refused):
     """A file name whose extension is not allowed."""
 
 
+class Mismatch(Refused):
+    """A direct upload that is not what was announced: of another size, checksum or type; `limit` is what was said."""
+
+
 class InvalidToken(LadingError, PermissionError):
     """A token that was tampered with, made for another purpose or with another secret, or is no token at all."""
 
@@ -167,12 +179,68 @@ class ExpiredToken(InvalidToken):
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
+class UsedToken(InvalidToken):
+    """A genuine token that serves once, and has."""
+
+
+class RequestError(LadingError):
+    """A request that cannot be read, or not now; what had been stored of it is gone."""
+
+
+class MalformedBody(RequestError, ValueError):
+    """A body that is not what its headers say: cut short, longer than announced, or no well-formed multipart."""
+
+
+class SlowBody(RequestError, TimeoutError):
+    """A body that comes more slowly than allowed.
+
+    Attributes:
+        limit: the least bytes a second that are waited for.
+        actual: the bytes that came.
+        seconds: the time in which they came.
+    """
+
+    def __init__(self, message: str, *, limit: float, actual: int, seconds: float) -> None:
+        self.limit = limit
+        self.actual = actual
+        self.seconds = seconds
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class TooManyUploads(RequestError):
+    """This process receives as many uploads as it may; the client should come again.
+
+    Attributes:
+        limit: uploads at a time, or bytes of memory for them.
+        retry_after: in seconds.
+    """
+
+    def __init__(self, message: str, *, limit: int, retry_after: int) -> None:
+        self.limit = limit
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class ClientGone(RequestError, ConnectionError):
+    """The client went away before its request had come in whole."""
+
+
 class StateError(LadingError, RuntimeError):
     """The file is not in a state in which that can be done."""
 
 
 class PendingFile(StateError):
     """The file has not been stored yet."""
+
+
+class NotUploaded(StateError):
+    """A direct upload that is to be attached has not happened yet: nothing lies where it was to go."""
 
 
 class OwnedFile(StateError):

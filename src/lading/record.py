@@ -1,11 +1,14 @@
 """The JSON value that a row keeps of a stored file, and what is known of a file before it is stored."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from lading.errors import RecordError
+
+Disposition: TypeAlias = Literal["inline", "attachment"]
+"""What a browser is asked to do with a file (RFC 6266, section 4.2): show it, or save it."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ same, hashable, picklable, and their `repr` is the call that makes them.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -189,12 +189,39 @@ def size_limit(rules: Iterable[Rule]) -> int | None:
 
     It looks into `all_of`, and cannot look into other callables: those see the size when the stream has ended.
     """
-    limits = (
-        rule.limit if isinstance(rule, max_size) else size_limit(rule.rules)
-        for rule in rules
-        if isinstance(rule, max_size | all_of)
-    )
-    return min((limit for limit in limits if limit is not None), default=None)
+    return min((rule.limit for rule in _plain(rules) if isinstance(rule, max_size)), default=None)
+
+
+def least_size(rules: Iterable[Rule]) -> int | None:
+    """The largest `min_size` among these rules, in bytes, or `None`."""
+    return max((rule.limit for rule in _plain(rules) if isinstance(rule, min_size)), default=None)
+
+
+def accepted(rules: Iterable[Rule]) -> list[str]:
+    """What `content_types` and `extensions` among these rules allow: media ranges, and extensions with their dot.
+
+    Where there are both, the extensions; where there are several of one kind, what all of them name. A browser offers
+    what any of the list allows, so it offers more than the rules let pass, and never less.
+    """
+    types: list[tuple[str, ...]] = []
+    names: list[tuple[str, ...]] = []
+    for rule in _plain(rules):
+        if isinstance(rule, extensions) and rule.allowed:
+            names.append(tuple(f".{name}" for name in rule.allowed))
+        elif isinstance(rule, content_types) and rule.patterns:
+            types.append(rule.patterns)
+    lists = names or types or [()]
+    common = [name for name in lists[0] if all(name in other for other in lists[1:])]
+    return common or list(lists[0])
+
+
+def _plain(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """These rules, with those that `all_of` holds in its place."""
+    for rule in rules:
+        if isinstance(rule, all_of):
+            yield from _plain(rule.rules)
+        else:
+            yield rule
 
 
 def _check_limit(limit: object) -> None:

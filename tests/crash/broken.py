@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from lading.backends.protocols import Attributes
 from lading.file import FileObject, store
-from lading.ops.save import Policy
 from lading.orm import cleanup, events, flush
 from lading.orm.bridge import wait
 from lading.orm.key import Key, key_of
 from lading.orm.ledger import Disposal, Page
+from lading.policy import Policy
 from lading.worlds import World
 from tests.crash.models import Bare, Guarded, Models
 

@@ -35,7 +35,8 @@ from lading.errors import (
     TypeNotAllowed,
 )
 from lading.ops import retry
-from lading.ops.save import Draft, Policy, StoredSource, judge, save
+from lading.ops.save import Draft, StoredSource, judge, save
+from lading.policy import Policy
 from lading.record import Candidate, FileRecord
 from lading.rules import Rule, all_of, content_types, extensions, max_size, min_size
 from lading.source import Content, source_of

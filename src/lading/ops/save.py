@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -10,7 +10,7 @@ from lading import clock, media, paths, rules
 from lading.backends.protocols import Attributes, Body, Copies, StorageBackend, Stored
 from lading.errors import IntegrityFailure, ObjectExists, StoreError
 from lading.ops.retry import Retrying, Target, again
-from lading.paths import PathMaker
+from lading.policy import ANYTHING, Policy
 from lading.record import Candidate, FileRecord
 from lading.rules import Rule
 from lading.serving import content_disposition
@@ -42,18 +42,6 @@ class Draft(msgspec.Struct, kw_only=True):
     is_recognised: bool = False
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the column that a file goes to asks of it, besides what the backend asks of all.
-
-    Attributes:
-        rules: run after those of the backend.
-        path_maker: names the object; `None` leaves it to the backend, and that to `lading.paths.fresh`.
-    """
-
-    rules: Sequence[Rule] = ()
-    path_maker: PathMaker | None = None
-
-
 class StoredSource:
     """The content of an object that lies in a store already: what a copy is made from."""
 
@@ -67,9 +55,6 @@ class StoredSource:
     def chunks(self, world: World) -> AsyncIterator[Chunk]:
         # Not by Retrying: who stores what it gives tries that again as a whole.
         return self.backend.driver(world).read(self.record.path)
-
-
-ANYTHING = Policy()
 
 
 async def save(
@@ -97,15 +82,14 @@ async def save(
         StoreError: the store failed. What it may have kept is deleted where the path can only be ours, else left alone.
     """
     asked = (*backend.rules, *policy.rules)
-    driver = backend.driver(world)
-    if isinstance(source, StoredSource) and source.backend is backend and isinstance(driver, Copies):
-        return await _copy(draft, source.record, backend, driver, world, asked, policy)
+    if isinstance(source, StoredSource) and source.backend is backend and isinstance(backend.driver(world), Copies):
+        return await _copy(draft, source.record, backend, world, asked, policy)
     upload = _Upload(draft, source, backend, world, policy, asked, overwrite, on_progress)
     try:
         return await upload.run()
     except BaseException as error:
         if upload.target is not None and upload.target.is_ours:
-            await _leave_nothing(upload.target.path, backend, world, error)
+            await leave_nothing(upload.target.path, backend, world, error)
         raise
 
 
@@ -205,8 +189,7 @@ class _Upload:
         return stored
 
     def _aim(self, candidate: Candidate) -> Target:
-        path = _name(self._draft, candidate, self._backend, self._policy)
-        return _target(self._draft, path, self._token, overwrite=self._overwrite)
+        return aim(self._draft, candidate, self._backend, self._policy, overwrite=self._overwrite)
 
     def _cut(self, size: int) -> None:
         if self._limit is not None and size > self._limit:
@@ -228,7 +211,6 @@ async def _copy(
     draft: Draft,
     record: FileRecord,
     backend: StorageBackend,
-    driver: Copies,
     world: World,
     asked: Sequence[Rule],
     policy: Policy,
@@ -236,26 +218,17 @@ async def _copy(
     """Let the store copy an object that it holds, and look at the copy."""
     candidate = Candidate(draft.filename, record.content_type, record.size, draft.metadata, paths.token())
     rules.check(asked, candidate)
-    path = _name(draft, candidate, backend, policy)
-    target = _target(draft, path, candidate.token)
-    verbs = Retrying(backend, world)
+    target = aim(draft, candidate, backend, policy)
+    path, verbs = target.path, Retrying(backend, world)
     try:
-        try:
-            once = partial(target.make, lambda overwrite: driver.copy(record.path, path, overwrite=overwrite))
-            await again(once, backend, world)
-        except ObjectExists as conflict:
-            if not target.is_in_doubt:
-                raise
-            await target.recognise(verbs.read(record.path), backend, world, conflict)
-            draft.is_recognised = True
-        target.is_ours = not draft.is_recognised
+        await copy_within(draft, record.path, target, backend, world)
         info = await verbs.head(path)
         _same(record, info.size, None)
         if record.size is None:
             rules.check(asked, msgspec.structs.replace(candidate, size=info.size))
     except BaseException as error:
         if target.is_ours:
-            await _leave_nothing(path, backend, world, error)
+            await leave_nothing(path, backend, world, error)
         raise
     return msgspec.structs.replace(
         record,
@@ -270,15 +243,34 @@ async def _copy(
     )
 
 
-def _target(draft: Draft, path: str, token: str, *, overwrite: bool = False) -> Target:
-    draft.is_fresh, draft.is_recognised = token in path, False
-    return Target(path, is_ours=draft.is_fresh and not overwrite)
+async def copy_within(draft: Draft, path: str, target: Target, backend: StorageBackend, world: World) -> None:
+    """Let a store that can do it copy the object at a path, in as many tries as it takes; then the copy is ours.
+
+    Raises:
+        ObjectNotFound: nothing lies there.
+        ObjectExists: something lies at the target that no try of ours has made.
+        StoreError: the store failed; what lies at the target is the caller's to delete, where it is ours.
+    """
+    driver = cast("Copies", backend.driver(world))
+    try:
+        once = partial(target.make, lambda overwrite: driver.copy(path, target.path, overwrite=overwrite))
+        await again(once, backend, world)
+    except ObjectExists as conflict:
+        if not target.is_in_doubt:
+            raise
+        await target.recognise(Retrying(backend, world).read(path), backend, world, conflict)
+        draft.is_recognised = True
+    target.is_ours = not draft.is_recognised
 
 
-def _name(draft: Draft, candidate: Candidate, backend: StorageBackend, policy: Policy) -> str:
+def aim(
+    draft: Draft, candidate: Candidate, backend: StorageBackend, policy: Policy, *, overwrite: bool = False
+) -> Target:
     """Where the object will lie: where the caller said, or else where the nearest path maker says."""
     make = policy.path_maker or backend.path_maker or paths.fresh
-    return paths.guard(draft.to_filename or make(candidate))
+    path = paths.guard(draft.to_filename or make(candidate))
+    draft.is_fresh, draft.is_recognised = candidate.token in path, False
+    return Target(path, is_ours=draft.is_fresh and not overwrite)
 
 
 def _same(record: FileRecord, size: int, checksum: str | None) -> None:
@@ -299,7 +291,7 @@ def _comparable(expected: object, actual: object) -> bool:
     return not isinstance(expected, str) or expected.partition(":")[0] == str(actual).partition(":")[0]
 
 
-async def _leave_nothing(path: str, backend: StorageBackend, world: World, error: BaseException) -> None:
+async def leave_nothing(path: str, backend: StorageBackend, world: World, error: BaseException) -> None:
     """Delete what a put that failed with `error` may have left at a path that can be nobody else's.
 
     A path that was set by hand may hold another's object: where a create-only put of it fails, whether ours or theirs

@@ -11,11 +11,11 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from lading.backends.protocols import StorageBackend
 from lading.errors import ConfigurationError, NotAFile, OwnedFile, PendingFile, RecordError
-from lading.file import FileObject, claim, claim_of, loaded, seize
-from lading.ops.save import Policy
+from lading.file import FileObject, claim, claim_of, loaded, seize, upload_of
 from lading.orm.list import FileList
 from lading.orm.query import FileComparator
 from lading.paths import PathMaker
+from lading.policy import Policy
 from lading.rules import Rule
 from lading.storages import Storages, storages
 
@@ -55,7 +55,11 @@ class StoredObject(TypeDecorator[Any]):
     @property
     def policy(self) -> Policy:
         """What this column asks of a file."""
-        return Policy(rules=self.rules, path_maker=self.path)
+        return self.policy_as(None)
+
+    def policy_as(self, name: str | None) -> Policy:
+        """The same under a name, `"table.column"`, which only the column knows that has this type."""
+        return Policy(name=name, backend=self.backend, rules=self.rules, path_maker=self.path, storages=self.storages)
 
     @property
     def python_type(self) -> type[Any]:
@@ -117,6 +121,10 @@ def _bound(file: object) -> dict[str, Any]:
     if not isinstance(file, FileObject):
         raise _NotAFileAtBind(f"a StoredObject column holds FileObjects, not {type(file).__name__}")
     whose = claim_of(file)
+    if whose == "free" and upload_of(file) is not None:
+        raise _PendingAtBind(
+            f"{file.filename!r} is a direct upload, which serves once: add an ORM instance to the session"
+        )
     is_taken = whose in ("bound", "owned") or (whose == "free" and file.is_stored and not seize(file, "owned"))
     if file.has_pending_data or is_taken:
         name = file.filename

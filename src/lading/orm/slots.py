@@ -20,15 +20,17 @@ class Slot:
         column: its column.
         table: the table of the column.
         type: the type of the column.
+        policy: what it asks of files.
     """
 
-    __slots__ = ("column", "key", "table", "type")
+    __slots__ = ("column", "key", "policy", "table", "type")
 
     def __init__(self, key: str, column: Any, table: Any, type_: StoredObject) -> None:
         self.key = key
         self.column = column
         self.table = table
         self.type = type_
+        self.policy = type_.policy_as(f"{table.fullname}.{column.name}")
 
     def files(self, value: Any) -> list[FileObject]:
         """The files of a value of this attribute.
