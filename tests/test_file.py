@@ -43,8 +43,10 @@ from lading.errors import (
 from lading.file import Claim, claim, claim_of, decode_hook, encode_hook, hold, identity, loaded, on_change
 from lading.record import FileRecord
 from lading.rules import max_size
+from lading.signer import UrlSigner
 from lading.testing import FaultyBackend
 from lading.testing.backends import in_its_world
+from lading.tokens import Tokens
 from lading.worlds import World, asyncio_world, inline, iterate
 from tests.faulty import always
 
@@ -860,8 +862,14 @@ class TestCopy:
 
 class TestSign:
     class Echo:
-        def sign(self, record: FileRecord, *, expires_in: int, for_upload: bool = False) -> str:
-            return f"{'PUT' if for_upload else 'GET'} {record.backend}:{record.path} {record.filename} {expires_in}"
+        longest, always = 3600, False
+
+        def sign(self, record: FileRecord, *, expires_in: int, **overrides: str | None) -> str:
+            said = "".join(f" {value}" for value in overrides.values() if value is not None)
+            return f"GET {record.backend}:{record.path} {record.filename} {expires_in}{said}"
+
+        def sign_put(self, record: FileRecord, *, expires_in: int) -> str:
+            return f"PUT {record.backend}:{record.path} {record.filename} {expires_in}"
 
     @in_its_world
     async def test_a_url(self, storages: Storages, world: World) -> None:
@@ -880,6 +888,27 @@ class TestSign:
         for pending, for_upload in ((file, False), (FileObject("it", "a", storages=storages), True)):
             with pytest.raises(PendingFile):
                 await ask(world, pending, "sign", for_upload=for_upload)
+
+    @in_its_world
+    async def test_what_it_is_served_as(self, storages: Storages, world: World) -> None:
+        """A URL may have the file served under another name and type, and shown or saved."""
+        storages.signer = self.Echo()
+        file = FileObject("it", path="p", filename="a", storages=storages)
+        served: dict[str, Any] = {"filename": "b.txt", "disposition": "attachment", "content_type": "text/plain"}
+        assert await ask(world, file, "sign", **served) == "GET it:p a 3600 b.txt attachment text/plain"
+        with pytest.raises(ConfigurationError):
+            await ask(world, file, "sign", for_upload=True, **served)
+
+    @in_its_world
+    async def test_a_signed_upload_without_a_store_that_signs(self, storages: Storages, world: World) -> None:
+        """On a store without signed URLs one for an upload says where the object goes, and no more."""
+        storages.signer = signer = UrlSigner(Tokens("a secret of some length"))
+        file = FileObject("disk", "a.txt", to_filename="in/p", storages=storages)
+        url = await ask(world, file, "sign", for_upload=True)
+        assert url.startswith("/files/uploads/")
+        grant = signer.read_upload(url.rpartition("/")[2])
+        assert (grant.backend, grant.path, grant.filename) == ("disk", "in/p", "a.txt")
+        assert (grant.content_type, grant.size, grant.checksum, grant.policy, grant.principal) == (None,) * 5
 
     @in_its_world
     async def test_what_cannot_be(self, storages: Storages, world: World) -> None:

@@ -1,6 +1,9 @@
 """Tokens: what they carry, and that no other is taken for one."""
 
+import random
 import string
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +26,7 @@ class Download(msgspec.Struct):
 FILE = Download("local", "a/b.pdf")
 TOKENS = Tokens(OLD, clock=lambda: 1000.0)
 TOKEN = TOKENS.dumps("download", FILE, expires_in=60)
+NAMED = Tokens({"2026-b": NEW, "2026_a": OLD}, clock=lambda: 1000.0)
 
 
 def refused(token: str, purpose: str = "download", tokens: Tokens = TOKENS) -> bool:
@@ -31,6 +35,144 @@ def refused(token: str, purpose: str = "download", tokens: Tokens = TOKENS) -> b
     except InvalidToken as error:
         return not isinstance(error, ExpiredToken)
     return False
+
+
+Mutation = Callable[[random.Random, str, str], str]
+
+LOOKALIKES = {
+    "A": "АΑＡ",
+    "B": "ВΒＢ",
+    "C": "СＣ",
+    "E": "ЕΕＥ",
+    "I": "ІΙＩ",
+    "K": "КKＫ",
+    "M": "МΜＭ",
+    "a": "аａá",
+    "c": "сｃ",
+    "e": "еｅ",
+    "i": "іｉı",
+    "o": "оοｏ",
+    "p": "рｐ",
+    "s": "ѕｓſ",
+    "x": "хｘ",
+    "0": "０𝟘٠",
+    "2": "２²",
+    "-": "‐‑–－",
+    "_": "＿‿",
+    ".": "．․。",
+}
+
+
+def at(dice: random.Random, token: str) -> int:
+    return dice.randrange(len(token))
+
+
+def bit(dice: random.Random, token: str, _: str) -> str:
+    """One bit of one character."""
+    index = at(dice, token)
+    return token[:index] + chr(ord(token[index]) ^ 1 << dice.randrange(8)) + token[index + 1 :]
+
+
+def bits(dice: random.Random, token: str, other: str) -> str:
+    """Some bits."""
+    for _ in range(dice.randrange(2, 6)):
+        token = bit(dice, token, other)
+    return token
+
+
+def byte(dice: random.Random, token: str, _: str) -> str:
+    """One bit of what a part spells; in base64 the token is still as good as any."""
+    parts = token.split(".")
+    which = dice.randrange(len(parts) - 2, len(parts))
+    raw = bytearray(urlsafe_b64decode(parts[which] + "=" * (-len(parts[which]) % 4)))
+    raw[dice.randrange(len(raw))] ^= 1 << dice.randrange(8)
+    parts[which] = urlsafe_b64encode(raw).decode().rstrip("=")
+    return ".".join(parts)
+
+
+def cut(dice: random.Random, token: str, _: str) -> str:
+    """An end, or something from the middle."""
+    first, last = sorted((at(dice, token), at(dice, token)))
+    return dice.choice([token[: first + 1][:-1], token[last + 1 :], token[:first] + token[last + 1 :]])
+
+
+def added(dice: random.Random, token: str, other: str) -> str:
+    """Characters before, behind and within."""
+    text = "".join(dice.choices([*ALPHABET, ".", "=", " ", "\n", "\0", "%", "é", "\ud800"], k=dice.randrange(1, 5)))
+    text = dice.choice([text, token, other, "." + token])
+    index = dice.choice([0, len(token), at(dice, token)])
+    return token[:index] + text + token[index:]
+
+
+def swapped(dice: random.Random, token: str, other: str) -> str:
+    """The parts of two tokens, in any order and number."""
+    parts = token.split(".")
+    return ".".join(dice.choices([*parts, *other.split("."), ""], k=dice.randrange(1, len(parts) + 2)))
+
+
+def case(dice: random.Random, token: str, _: str) -> str:
+    """Letters in the other case."""
+    index = at(dice, token)
+    one = token[:index] + token[index].swapcase() + token[index + 1 :]
+    return dice.choice([one, one, one, token.upper(), token.lower(), token.swapcase()])
+
+
+def padding(dice: random.Random, token: str, _: str) -> str:
+    """Other spellings of the same bytes: padding, the other alphabet, bits that mean nothing, what decoders skip."""
+    parts = token.split(".")
+    which = dice.randrange(len(parts))
+    last = ALPHABET64.index(parts[which][-1])
+    parts[which] = dice.choice(
+        [
+            parts[which] + "=" * dice.randrange(1, 4),
+            parts[which].replace("-", "+").replace("_", "/"),
+            parts[which][:-1] + ALPHABET64[last ^ dice.randrange(1, 4)],
+            parts[which] + dice.choice("\n\r \t!,"),
+            parts[which][:4] + dice.choice("\n\r \t!,") + parts[which][4:],
+        ]
+    )
+    return ".".join(parts)
+
+
+def lookalike(dice: random.Random, token: str, _: str) -> str:
+    """What looks like a letter and is another, or is one once it is normalised."""
+    index = dice.choice([index for index, character in enumerate(token) if character in LOOKALIKES])
+    return token[:index] + dice.choice(LOOKALIKES[token[index]]) + token[index + 1 :]
+
+
+def quoted(dice: random.Random, token: str, _: str) -> str:
+    """Percent-encoded, as in a URL that was quoted twice."""
+    index = at(dice, token)
+    return token[:index] + f"%{ord(token[index]):02X}" + token[index + 1 :]
+
+
+def renamed(dice: random.Random, token: str, _: str) -> str:
+    """With the id of another key, an unknown one, none, or one that was not there."""
+    rest = token.split(".")[-2:]
+    return ".".join([dice.choice(["2026_a", "2026-b", "2026-c", "", "a", "A" * 33, "2026-b.2026-b"]), *rest])
+
+
+def unnamed(dice: random.Random, token: str, other: str) -> str:
+    """Without the id of its key; where it has none, with a signature cut to less."""
+    parts = token.split(".")
+    return ".".join(parts[1:]) if len(parts) == 3 else token[: -dice.randrange(1, 43)]
+
+
+ALPHABET64 = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+MUTATIONS: Sequence[Mutation] = [
+    bit,
+    bits,
+    byte,
+    cut,
+    added,
+    swapped,
+    case,
+    padding,
+    lookalike,
+    quoted,
+    renamed,
+    unnamed,
+]
 
 
 class TestRoundTrip:
@@ -174,6 +316,126 @@ class TestForgery:
         for position, cut, added in edits:
             token = token[:position] + added + token[position + cut :]
         assert refused(token) is (token != TOKEN)
+
+
+class TestMutations:
+    """A hundred thousand changes of genuine tokens, each of a kind that somebody has tried."""
+
+    COUNT = 50_000
+
+    @pytest.mark.parametrize("tokens", [TOKENS, NAMED], ids=["two parts", "with a key id"])
+    def test_none_is_accepted(self, tokens: Tokens) -> None:
+        """Whatever is done to a token, it is refused as altered, and by no other error."""
+        dice = random.Random(20260309)
+        genuine = [tokens.dumps("download", FILE, expires_in=seconds) for seconds in (60, None, -60)]
+        genuine.append(tokens.dumps("download", Download("local", "x" * 200), expires_in=60))
+        tried = 0
+        while tried < self.COUNT:
+            token = genuine[tried % len(genuine)]
+            mutant = MUTATIONS[tried % len(MUTATIONS)](dice, token, dice.choice(genuine))
+            if mutant not in genuine:
+                assert refused(mutant, tokens=tokens), (token, mutant)
+                tried += 1
+
+    @pytest.mark.parametrize("mutate", MUTATIONS)
+    def test_each_kind_changes_something(self, mutate: "Mutation") -> None:
+        """Every kind of change makes a token that is another one, most of the time."""
+        dice = random.Random(0)
+        for tokens in (TOKENS, NAMED):
+            token, other = (tokens.dumps("download", number, expires_in=60) for number in (1, 2))
+            assert sum(mutate(dice, token, other) not in (token, other) for _ in range(100)) > 30
+
+
+class TestKeyIds:
+    def test_a_token_carries_the_id(self) -> None:
+        """The newest key signs, and its id stands in the token, which still fits a URL."""
+        token = NAMED.dumps("download", FILE, expires_in=60)
+        assert token.split(".")[0] == "2026-b"
+        assert len(token.split(".")) == 3
+        assert set(token) <= set(ALPHABET + ".")
+        assert NAMED.loads("download", token, Download) == FILE
+
+    def test_a_key_that_is_taken_out_takes_its_tokens_along(self) -> None:
+        """Without the id of a key, or with another secret under it, its tokens are refused, and others are not."""
+        old = Tokens({"2026_a": OLD}, clock=lambda: 1000.0).dumps("download", FILE, expires_in=60)
+        new = NAMED.dumps("download", FILE, expires_in=60)
+        assert NAMED.loads("download", old, Download) == FILE
+        dropped = Tokens({"2026-b": NEW}, clock=lambda: 1000.0)
+        changed = Tokens({"2026-b": NEW, "2026_a": "another" * 3}, clock=lambda: 1000.0)
+        for tokens in (dropped, changed):
+            assert refused(old, tokens=tokens)
+            assert tokens.loads("download", new, Download) == FILE
+
+    def test_an_id_is_no_other(self) -> None:
+        """One secret under two ids makes tokens of which none passes for the other's."""
+        tokens = Tokens({"a": OLD, "b": OLD}, clock=lambda: 1000.0)
+        token = tokens.dumps("download", FILE, expires_in=60)
+        assert tokens.loads("download", token, Download) == FILE
+        assert refused("b" + token[1:], tokens=tokens)
+
+    def test_with_and_without_an_id(self) -> None:
+        """A token with a key id is none without, and the other way round, also where the secret is the same."""
+        named = Tokens({"a": OLD}, clock=lambda: 1000.0)
+        token = named.dumps("download", FILE, expires_in=60)
+        assert refused(token)
+        assert refused(token.removeprefix("a."))
+        assert refused(token.removeprefix("a"), tokens=named)
+        assert refused(TOKEN, tokens=named)
+        assert refused("a." + TOKEN, tokens=named)
+
+    def test_an_id_cannot_be_a_purpose(self) -> None:
+        """What an id and a purpose spell together is spelled by no other id and purpose, nor by a purpose alone."""
+        for key_id, purpose, other_id, other_purpose in (("a", "b", "a-b", ""), ("a", ":b", "a", "b")):
+            token = Tokens({key_id: OLD}, clock=lambda: 1000.0).dumps(purpose, FILE, expires_in=60)
+            other = Tokens({other_id: OLD}, clock=lambda: 1000.0)
+            assert refused(other_id + token[len(key_id) :], other_purpose, other)
+        token = Tokens({"a": OLD}, clock=lambda: 1000.0).dumps("b", FILE, expires_in=60).removeprefix("a.")
+        for purpose in ("key:a:b", ".key:a:b", "a:b", "a.b"):
+            assert refused(token, purpose)
+
+    @pytest.mark.parametrize("key_id", ["", "a.b", "a b", "ä", "a" * 33, "a\n", "a:b", "a/b"])
+    def test_what_is_no_id(self, key_id: str) -> None:
+        """An id has 1 to 32 characters that a token may have."""
+        with pytest.raises(ConfigurationError, match="id of a key"):
+            Tokens({key_id: OLD})
+        assert Tokens({"a" * 32: OLD, "-_9Z": NEW})
+
+    def test_later_changes_of_the_mapping_count_for_nothing(self) -> None:
+        """The mapping is read once."""
+        secrets: dict[str, str | bytes] = {"a": OLD}
+        tokens = Tokens(secrets)
+        secrets.clear()
+        assert tokens.loads("x", tokens.dumps("x", 1, expires_in=None), int) == 1
+
+    @pytest.mark.parametrize("secrets", [{}, {"a": "weak"}, {"a": OLD, "b": b"weak"}])
+    def test_weak_secrets_are_refused(self, secrets: Mapping[str, str | bytes]) -> None:
+        """No secret, or a short one, is refused under an id, too."""
+        with pytest.raises(ConfigurationError, match="secret"):
+            Tokens(secrets)
+
+
+class TestFormat:
+    """Tokens outlive the version of lading that has made them."""
+
+    def test_two_parts(self) -> None:
+        """A token that was made before is good."""
+        token = "ks4AECygkqVsb2NhbKdhL2IucGRm.wf8VT6OYBVoN741nL8kI4xLklZ61OHqmoo2R85Sa-sc"
+        tokens = Tokens([NEW, OLD], clock=lambda: 1000.0)
+        assert tokens.loads("download", token, list[str]) == ["local", "a/b.pdf"]
+        assert tokens.dumps("download", ["local", "a/b.pdf"], expires_in=60) == token
+
+    def test_with_a_key_id(self) -> None:
+        """A token with a key id that was made before is good."""
+        token = "2026-b.ks4AECygkqVsb2NhbKdhL2IucGRm.b-8VycJD1QHWYb6STVJYrC0pCuw0JvfDAN9Edz9ZV74"
+        assert NAMED.loads("download", token, list[str]) == ["local", "a/b.pdf"]
+        assert NAMED.dumps("download", ["local", "a/b.pdf"], expires_in=60) == token
+
+    def test_more_purposes_than_keys_are_kept_for(self) -> None:
+        """Tokens of ever new purposes are good, and memory does not grow with them."""
+        tokens = [TOKENS.dumps(f"of {number}", number, expires_in=60) for number in range(1000)]
+        for number, token in enumerate(tokens):
+            assert TOKENS.loads(f"of {number}", token, int) == number
+        assert TOKENS._keys.cache_info().currsize <= 64
 
 
 class TestSecrets:

@@ -14,14 +14,17 @@ import msgspec
 from lading import paths
 from lading.backends.protocols import StorageBackend
 from lading.errors import OwnedFile, PendingFile, RecordError, SourceError, StateError
+from lading.ops import attach as attaching
 from lading.ops import read as reading
 from lading.ops import save as saving
 from lading.ops import sign as signing
 from lading.ops.retry import Retrying
+from lading.policy import ANYTHING, Policy
 from lading.reader import AsyncReader, Reader
-from lading.record import FileRecord
+from lading.record import Disposition, FileRecord
 from lading.source import Content, HasFile, PathSource, Progress, Source, source_of
 from lading.storages import Storages, storages
+from lading.uploads import Upload
 from lading.worlds import World, asyncio_world, inline, iterate, run
 
 if TYPE_CHECKING:
@@ -58,13 +61,14 @@ class FileObject:
         RecordError: `metadata` holds what JSON cannot: it would come back as something else.
     """
 
-    __slots__ = ("__weakref__", "_backend", "_claim", "_holder", "_state", "_storages")
+    __slots__ = ("__weakref__", "_backend", "_claim", "_holder", "_state", "_storages", "_upload")
 
     _backend: StorageBackend | str | None
     _claim: Claim
     _holder: object
     _state: saving.Draft | FileRecord | Raw
     _storages: Storages
+    _upload: Upload | None
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class FileObject:
         self._claim = "free"
         self._holder = None
         self._storages = storages
+        self._upload = None
         attached = _attachable(metadata or {})
         if path is not None:
             self._state = FileRecord(
@@ -284,14 +289,14 @@ class FileObject:
             SourceError: there is no content, or none that can be read (again).
             Refused, ObjectExists, StoreError: see `lading.ops.save.save`.
         """
-        run(_save(self, inline, data, saving.ANYTHING, overwrite, on_progress))
+        run(_save(self, inline, data, ANYTHING, overwrite, on_progress))
         return self
 
     async def save_async(
         self, data: Content | None = None, *, overwrite: bool = False, on_progress: Progress | None = None
     ) -> Self:
         """The async twin of `save`."""
-        await _save(self, asyncio_world, data, saving.ANYTHING, overwrite, on_progress)
+        await _save(self, asyncio_world, data, ANYTHING, overwrite, on_progress)
         return self
 
     def get_content(self) -> bytes:
@@ -367,31 +372,47 @@ class FileObject:
         """The async twin of `copy_to`."""
         return await duplicate(self, backend, to_filename).save_async()
 
-    def sign(self, *, expires_in: int = 3600, for_upload: bool = False) -> str:
+    def sign(
+        self,
+        *,
+        expires_in: int = 3600,
+        for_upload: bool = False,
+        filename: str | None = None,
+        disposition: Disposition | None = None,
+        content_type: str | None = None,
+    ) -> str:
         """A URL that lets whoever holds it read the file, or with `for_upload` write it.
 
+        The store signs it where it can; the signer of the registry does where it cannot, where one of the last three
+        arguments is given, and where it is set to do so always.
+
         Args:
-            expires_in: seconds, from 1 to 604,800 (7 days).
+            expires_in: seconds, from 1 to 604,800 (7 days), or to what the signer of the registry allows.
             for_upload: a URL for `PUT`; of a pending file too, where `to_filename` says where it will lie.
+            filename: what it is called there, instead of its name.
+            disposition: `"inline"` or `"attachment"`, instead of what its type leads to; what a browser would run is an
+                attachment all the same.
+            content_type: what it is served as, instead of its type.
 
         Raises:
+            ConfigurationError: `expires_in` is out of range, or what the file is to be called or served as cannot be,
+                or is given with `for_upload`.
             NotSupported: neither the store nor the registry's signer can do it.
         """
-        return run(self._sign(inline, expires_in, for_upload))
+        return run(_sign(self, inline, signing.Terms(expires_in, for_upload, filename, disposition, content_type)))
 
-    async def sign_async(self, *, expires_in: int = 3600, for_upload: bool = False) -> str:
+    async def sign_async(
+        self,
+        *,
+        expires_in: int = 3600,
+        for_upload: bool = False,
+        filename: str | None = None,
+        disposition: Disposition | None = None,
+        content_type: str | None = None,
+    ) -> str:
         """The async twin of `sign`."""
-        return await self._sign(asyncio_world, expires_in, for_upload)
-
-    async def _sign(self, world: World, expires_in: int, for_upload: bool) -> str:
-        backend, state = self.backend, self._state
-        if for_upload and isinstance(state, saving.Draft) and state.to_filename is not None:
-            record = FileRecord(backend=backend.key, path=state.to_filename, filename=state.filename)
-        else:
-            record = self.record
-        return await signing.sign(
-            backend, record, world, signer=self._storages.signer, expires_in=expires_in, for_upload=for_upload
-        )
+        terms = signing.Terms(expires_in, for_upload, filename, disposition, content_type)
+        return await _sign(self, asyncio_world, terms)
 
     # as a value
 
@@ -482,6 +503,7 @@ def loaded(state: FileRecord | Raw, storages: Storages) -> FileObject:
     file._holder = None
     file._state = state
     file._storages = storages
+    file._upload = None
     return file
 
 
@@ -508,7 +530,27 @@ def pending(draft: saving.Draft, backend: str | StorageBackend | None, storages:
     file._holder = None
     file._state = draft
     file._storages = storages
+    file._upload = None
     return file
+
+
+def uploaded(upload: Upload) -> FileObject:
+    """A pending file whose content a client has put into the store by itself; storing it attaches a copy of that.
+
+    On a row of the column that the upload is for, a flush does it. An upload serves once: the transaction that puts it
+    on a row spends its entry in the outbox, also where the copy was made before by `save`.
+    """
+    source = attaching.UploadedSource(upload)
+    draft = saving.Draft(filename=upload.filename, claim=upload.content_type, source=source)
+    return pending(draft, upload.backend, upload.policy.storages)
+
+
+def upload_of(file: FileObject) -> Upload | None:
+    """The direct upload that a file is, or was made from when it was stored."""
+    state = file._state
+    if not isinstance(state, saving.Draft):
+        return file._upload
+    return state.source.upload if isinstance(state.source, attaching.UploadedSource) else None
 
 
 def state_of(file: FileObject) -> saving.Draft | FileRecord:
@@ -534,12 +576,12 @@ def move_to_registry(file: FileObject, storages: Storages) -> None:
     file._storages = storages
 
 
-async def store(file: FileObject, world: World, policy: saving.Policy) -> None:
+async def store(file: FileObject, world: World, policy: Policy) -> None:
     """Store a pending file by the policy of its column."""
     await _save(file, world, None, policy, False, None)
 
 
-async def adopt(file: FileObject, world: World, policy: saving.Policy) -> None:
+async def adopt(file: FileObject, world: World, policy: Policy) -> None:
     """Make sure that the object of a file that no row owns yet is there, and that the column's rules allow it."""
     record = await reading.adopt(file.backend, file.record, world)
     saving.judge(record, policy)
@@ -610,11 +652,20 @@ async def _delete(file: FileObject, world: World) -> None:
         claim(file, "free")
 
 
+async def _sign(file: FileObject, world: World, terms: signing.Terms) -> str:
+    backend, state = file.backend, file._state
+    if terms.for_upload and isinstance(state, saving.Draft) and state.to_filename is not None:
+        record = FileRecord(backend=backend.key, path=state.to_filename, filename=state.filename)
+    else:
+        record = file.record
+    return await signing.sign(backend, record, world, terms, signer=file._storages.signer)
+
+
 async def _save(
     file: FileObject,
     world: World,
     data: Content | None,
-    policy: saving.Policy,
+    policy: Policy,
     overwrite: bool,
     on_progress: Progress | None,
 ) -> None:
@@ -628,10 +679,20 @@ async def _save(
         raise SourceError(f"{draft.filename!r} has no content: give content= or source_path=, or path= if it exists")
     if overwrite and draft.to_filename is None:
         raise SourceError("overwrite= needs a to_filename: a fresh path has nothing to overwrite")
+    upload = upload_of(file)
+    if upload is not None and data is not None:
+        raise SourceError(f"{draft.filename!r} is a direct upload, and has its content")
     draft.storing = True
     try:
-        file._state = await saving.save(
-            draft, source, file.backend, world, policy=policy, overwrite=overwrite, on_progress=on_progress
-        )
+        if upload is not None:
+            policy = upload.policy if policy is ANYTHING else policy
+            file._state = await attaching.attach(
+                draft, upload, file.backend, world, policy=policy, on_progress=on_progress
+            )
+        else:
+            file._state = await saving.save(
+                draft, source, file.backend, world, policy=policy, overwrite=overwrite, on_progress=on_progress
+            )
+        file._upload = upload
     finally:
         draft.storing = False

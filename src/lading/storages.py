@@ -23,7 +23,8 @@ class Storages:
 
     Attributes:
         concurrency: as given.
-        signer: signs for backends whose store honours no signed URLs (memory, local disk); set by a web integration.
+        signer: signs for backends whose store honours no signed URLs (memory, local disk), and where a store's would
+            not do; set by a web integration.
     """
 
     def __init__(self, *, concurrency: int = 8) -> None:

@@ -4,14 +4,14 @@ A line that must not carries both checkers' ignores, which they report as unused
 """
 
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, assert_type
 
 from litestar.datastructures import UploadFile
 
-from lading import FileObject, Storages
+from lading import FileObject, Storages, sign_all, sign_all_async
 from lading.backends.fsspec import FSSpecBackend
 from lading.backends.obstore import ObstoreBackend
 from lading.backends.protocols import StorageBackend
@@ -87,12 +87,16 @@ def verbs(file: FileObject, draft: Draft, told: Progress) -> None:
     assert_type(file.exists(), bool)
     assert_type(file.copy_to("it", to_filename="b"), FileObject)
     assert_type(file.sign(expires_in=5, for_upload=True), str)
+    assert_type(file.sign(filename="a", disposition="inline", content_type="text/plain"), str)
+    assert_type(sign_all([file]), Sequence[str])
+    assert_type(sign_all([file, None], disposition="attachment"), Sequence[str | None])
     file.save(on_progress=lambda done, total: done)
     file.verify()
     file.delete()
 
     file.save(on_progress=lambda done: None)  # type: ignore[arg-type, misc]  # pyright: ignore[reportArgumentType]
     file.sign(5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    file.sign(disposition="form-data")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     file.copy_to()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     file.get_content() + "x"  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
 
@@ -107,6 +111,8 @@ async def async_verbs(file: FileObject, draft: Draft) -> None:
     assert_type(await file.exists_async(), bool)
     assert_type(await file.copy_to_async("it"), FileObject)
     assert_type(await file.sign_async(), str)
+    assert_type(await sign_all_async(each for each in (file, draft)), Sequence[str])
+    assert_type(await sign_all_async((file, None)), Sequence[str | None])
     await file.verify_async()
     await file.delete_async()
     async with await file.open_async() as reader:

@@ -12,7 +12,7 @@ import msgspec
 
 from lading.media import Trust
 from lading.paths import PathMaker
-from lading.record import FileRecord
+from lading.record import Disposition, FileRecord
 from lading.rules import Rule
 from lading.worlds import World
 
@@ -108,6 +108,20 @@ class Signs(Protocol):
 
 
 @runtime_checkable
+class Describes(Protocol):
+    """A driver whose store keeps attributes with its objects, and tells them."""
+
+    async def attributes(self, path: str) -> Attributes:
+        """What travels with an object. Raises `ObjectNotFound`.
+
+        Whoever may put to the store by a signed URL may have set it. Stores name a content type where none was given,
+        and may spell the names of metadata in lower case. `Cache-Control`, `Content-Encoding` and `Content-Language`,
+        which lading never sets, are among the metadata under these names.
+        """
+        ...
+
+
+@runtime_checkable
 class ListsInOrder(Protocol):
     """A driver whose store lists objects in the order of their paths."""
 
@@ -190,10 +204,44 @@ class StorageBackend(Protocol):
         ...
 
 
+LONGEST = 7 * 24 * 3600
+"""Seconds that a signed URL may be good for: S3 and GCS honour no signature for longer."""
+
+
 @runtime_checkable
 class Signer(Protocol):
-    """Signs URLs for backends whose store cannot: what a web integration gives to a registry, and then serves."""
+    """Signs URLs that the application itself serves: what a web integration gives to a registry."""
 
-    def sign(self, record: FileRecord, *, expires_in: int, for_upload: bool = False) -> str:
-        """A URL that reads the object, or with `for_upload` writes it, for `expires_in` seconds."""
+    @property
+    def longest(self) -> int:
+        """Seconds that a signed URL may be good for, one of a store too; what is above `LONGEST` counts as that."""
+        ...
+
+    @property
+    def always(self) -> bool:
+        """Whether it signs for stores that honour signed URLs, too; else it does where theirs would not do."""
+        ...
+
+    def sign(
+        self,
+        record: FileRecord,
+        *,
+        expires_in: int,
+        filename: str | None = None,
+        disposition: Disposition | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """A URL that reads the object for `expires_in` seconds.
+
+        Args:
+            record: of the file.
+            expires_in: from 1 to `longest`.
+            filename: instead of the record's.
+            disposition: instead of what the type leads to; what a browser would run is an attachment all the same.
+            content_type: instead of the record's.
+        """
+        ...
+
+    def sign_put(self, record: FileRecord, *, expires_in: int) -> str:
+        """A URL to which the object may be `PUT` for `expires_in` seconds."""
         ...
