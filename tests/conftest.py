@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests import databases
-from tests.services import mariadb, moto, postgres, process
+from tests.services import mariadb, moto, postgres, process, radosgw
 from tests.services.moto import S3
 
 RUN = "LADING_TEST_RUN"
@@ -119,6 +119,12 @@ def mariadb_connection(mariadb_url: URL) -> Iterator["pymysql.Connection[pymysql
 def s3() -> S3:
     """An S3 endpoint; `s3.make_bucket()` names a new bucket."""
     return S3(f"http://127.0.0.1:{port_of(moto.RECIPE)}")
+
+
+@pytest.fixture(scope="session", name="radosgw")
+def radosgw_server() -> radosgw.RadosGW:
+    """An S3 endpoint that enforces signatures; `radosgw.make_bucket()` names a new bucket."""
+    return radosgw.RadosGW(f"http://127.0.0.1:{port_of(radosgw.RECIPE)}")
 
 
 @contextmanager

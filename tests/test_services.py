@@ -1,6 +1,9 @@
 """The servers and databases that the other tests stand on."""
 
 import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import obstore
@@ -9,8 +12,9 @@ from obstore.store import S3Store
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.services import process
+from tests.services import process, radosgw
 from tests.services.moto import S3
+from tests.services.radosgw import RadosGW
 
 metadata = MetaData()
 parents = Table("parents", metadata, Column("id", Integer, primary_key=True), Column("name", String(50)))
@@ -61,24 +65,85 @@ async def test_an_async_savepoint_and_its_transaction_roll_back(async_engine: As
         assert await connection.scalar(select(func.count()).select_from(parents)) == 0
 
 
-def test_s3_keeps_what_is_put(s3: S3) -> None:
-    """Each bucket is new, and a create-only put respects what lies there."""
-    first, second = (
-        S3Store(
-            s3.make_bucket(),
-            endpoint=s3.endpoint,
-            access_key_id=s3.access_key_id,
-            secret_access_key=s3.secret_access_key,
-            region=s3.region,
-            client_options={"allow_http": True},
-        )
-        for _ in range(2)
+def store(s3: S3, bucket: str, **credentials: str) -> S3Store:
+    return S3Store(
+        bucket,
+        endpoint=s3.endpoint,
+        access_key_id=credentials.get("access_key_id", s3.access_key_id),
+        secret_access_key=credentials.get("secret_access_key", s3.secret_access_key),
+        region=s3.region,
+        client_options={"allow_http": True},
     )
+
+
+@pytest.mark.parametrize("server", ["s3", "radosgw"])
+def test_s3_keeps_what_is_put(server: str, request: pytest.FixtureRequest) -> None:
+    """Each bucket is new, and a create-only put respects what lies there."""
+    s3: S3 = request.getfixturevalue(server)
+    first, second = (store(s3, s3.make_bucket()) for _ in range(2))
     obstore.put(first, "a", b"cargo", mode="create")
     with pytest.raises(obstore.exceptions.AlreadyExistsError):
         obstore.put(first, "a", b"other", mode="create")
     assert bytes(obstore.get(first, "a").bytes()) == b"cargo"
     assert obstore.list(second).collect() == []
+
+
+def test_radosgw_knows_its_account(radosgw: RadosGW) -> None:
+    """A wrong secret, or an account that is not there, is refused."""
+    bucket = radosgw.make_bucket()
+    for wrong in ({"secret_access_key": "x" * 40}, {"access_key_id": "x" * 20}):
+        with pytest.raises(obstore.exceptions.PermissionDeniedError):
+            obstore.put(store(radosgw, bucket, **wrong), "a", b"cargo")
+    assert obstore.list(store(radosgw, bucket)).collect() == []
+
+
+@pytest.mark.parametrize("end", ["the run", "a kill"])
+def test_radosgw_ends_with_all_its_servers(end: str) -> None:
+    """Its three servers end with the process that the run knows of, also where that is killed outright."""
+    run = process.new_run()
+    try:
+        port = start_or_skip(run, radosgw.RECIPE)
+        pid = int((run / "radosgw.state").read_text().split()[0])
+        servers = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        assert [program(each) for each in servers] == ["ceph-mon", "ceph-osd", "radosgw"]
+        assert process.listens(run, port)
+        if end == "a kill":
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not any(map(program, servers)))
+    finally:
+        process.stop(run)
+    assert not any(map(program, servers))
+    assert not process.listens(run, port)
+    assert not run.exists()
+
+
+def test_radosgw_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason says what is missing, and what installs it."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(process.Unavailable, match=r"radosgw.*make services"):
+        radosgw.installed()
+
+
+def start_or_skip(run: Path, recipe: process.Recipe) -> int:
+    try:
+        return process.start(run, recipe)
+    except process.Unavailable as error:
+        pytest.skip(str(error))
+
+
+def program(pid: int) -> str:
+    """What that process runs; nothing, where it has ended and nobody has taken notice yet."""
+    try:
+        return Path(Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]).name
+    except FileNotFoundError:
+        return ""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def sleeper(data: Path, port: int) -> list[str]:

@@ -31,7 +31,7 @@ from lading.errors import (
 )
 from lading.rules import max_size
 from lading.testing.backends import in_its_world, joined, paths, put, stream
-from lading.testing.capabilities import CopyContract, OrderContract, StagingContract
+from lading.testing.capabilities import CopyContract, DescribeContract, OrderContract, StagingContract
 from lading.worlds import World
 from tests.services.moto import S3
 
@@ -58,13 +58,13 @@ def uploads(s3: S3, backend: ObstoreBackend) -> int:
         return count
 
 
-class TestMemory(CopyContract, OrderContract):
+class TestMemory(CopyContract, DescribeContract, OrderContract):
     @pytest.fixture
     def backend(self) -> ObstoreBackend:
         return ObstoreBackend("contract", "memory://")
 
 
-class TestMemoryWithPrefix(CopyContract, OrderContract):
+class TestMemoryWithPrefix(CopyContract, DescribeContract, OrderContract):
     @pytest.fixture
     def backend(self) -> ObstoreBackend:
         store = MemoryStore()
@@ -213,7 +213,7 @@ class TestLocal(CopyContract, StagingContract):
             root.chmod(0o700)
 
 
-class TestS3(CopyContract, OrderContract):
+class TestS3(CopyContract, DescribeContract, OrderContract):
     @pytest.fixture
     def backend(self, s3: S3) -> ObstoreBackend:
         return on_s3(s3)

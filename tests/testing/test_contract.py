@@ -93,6 +93,53 @@ class TestCanLessThanItSays(StagingContract):
     Driver = DictDriver
 
 
+class Keeping(DictDriver):
+    def __init__(self, key):
+        super().__init__(key)
+        self._attributes = {}
+
+    async def put(self, path, body, *, size, overwrite, attributes):
+        stored = await super().put(path, body, size=size, overwrite=overwrite, attributes=attributes)
+        self._attributes[path] = attributes
+        return stored
+
+    async def copy(self, source, target, *, overwrite=False):
+        await super().copy(source, target, overwrite=overwrite)
+        self._attributes[target] = self._attributes[source]
+
+    async def attributes(self, path):
+        self._find(path)
+        return self._attributes[path]
+
+
+class Describes(Made, DescribeContract):
+    Driver = Keeping
+
+
+class TestDescribes(Describes):
+    pass
+
+
+class TestCopiesWithoutThem(Describes):
+    class Driver(Keeping):
+        async def copy(self, source, target, *, overwrite=False):
+            await super().copy(source, target, overwrite=overwrite)
+            self._attributes[target] = Attributes()
+
+
+class TestKeepsTheOldOnes(Describes):
+    class Driver(Keeping):
+        async def put(self, path, body, *, size, overwrite, attributes):
+            attributes = self._attributes.get(path, attributes)
+            return await super().put(path, body, size=size, overwrite=overwrite, attributes=attributes)
+
+
+class TestDescribesTheMissing(Describes):
+    class Driver(Keeping):
+        async def attributes(self, path):
+            return self._attributes.get(path, Attributes())
+
+
 class Ordered(DictDriver):
     async def list_in_order(self, prefix="", *, after=""):
         for info in sorted([info async for info in self.list(prefix)], key=lambda info: info.path):
@@ -136,6 +183,9 @@ FOUND = {
     "TestSuspends": "test_whole_content_comes_back",
     "TestCanMoreThanItSays": "test_what_it_can_is_asked_for",
     "TestCanLessThanItSays": "test_what_it_can_is_asked_for",
+    "TestCopiesWithoutThem": "test_what_travels",
+    "TestKeepsTheOldOnes": "test_what_nobody_gave",
+    "TestDescribesTheMissing": "test_what_is_not_there",
     "TestSortsNot": "test_the_order",
     "TestBeginsWithWhatWasBefore": "test_the_order",
 }
@@ -147,7 +197,7 @@ def test_what_breaks_it_is_found(tmp_path: Path) -> None:
         [
             "import asyncio",
             "from lading.testing.backends import BackendContract",
-            "from lading.testing.capabilities import OrderContract, StagingContract",
+            "from lading.testing.capabilities import DescribeContract, OrderContract, StagingContract",
             code_of("writing-a-backend"),
             BROKEN,
         ]

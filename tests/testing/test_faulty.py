@@ -11,18 +11,18 @@ import pytest
 from lading import worlds
 from lading.backends import protocols
 from lading.backends.obstore import ObstoreBackend
-from lading.backends.protocols import Attributes, Copies, Driver, ListsInOrder, ObjectInfo, Signs, Stages
+from lading.backends.protocols import Attributes, Copies, Describes, Driver, ListsInOrder, ObjectInfo, Signs, Stages
 from lading.errors import AccessDenied, ConfigurationError, StoreError, StoreUnavailable
 from lading.testing import Call, Fault, FaultyBackend, Kind, Verb, random_faults
 from lading.testing.backends import in_its_world, joined, paths, put, stream
-from lading.testing.capabilities import CopyContract, OrderContract
+from lading.testing.capabilities import CopyContract, DescribeContract, OrderContract
 from lading.testing.faults import VERBS
 from lading.worlds import World
 
-CAPABILITIES = (Copies, Signs, ListsInOrder, Stages)
+CAPABILITIES = (Copies, Signs, Describes, ListsInOrder, Stages)
 
 
-class TestWithoutAPlan(CopyContract, OrderContract):
+class TestWithoutAPlan(CopyContract, DescribeContract, OrderContract):
     @pytest.fixture
     def backend(self) -> FaultyBackend:
         return FaultyBackend(ObstoreBackend("contract", "memory://"))
@@ -64,6 +64,9 @@ class Able:
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:
         return f"{method} {path} {expires_in}"
 
+    async def attributes(self, path: str) -> Attributes:
+        return Attributes(f"of/{path}")
+
     async def list_in_order(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
         yield ObjectInfo(f"after {after}", 1, 2)
 
@@ -97,6 +100,7 @@ def every_verb(driver: Any) -> dict[Verb, Coroutine[Any, Any, Any]]:
         "list": drawn(driver.list("p")),
         "copy": driver.copy("q", "p"),
         "sign": driver.sign("p", method="GET", expires_in=1),
+        "attributes": driver.attributes("p"),
         "list_in_order": drawn(driver.list_in_order("p", after="a")),
         "staged": drawn(driver.staged("p")),
         "discard": driver.discard(["p"]),

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lading.backends.protocols import Attributes
+
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*").fullmatch
 _NAME_ON_AZURE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
@@ -12,6 +14,9 @@ _NAME_ON_AZURE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _HEADERS = frozenset(
     {"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "storage-class"}
 )
+
+# Of the place, not of the object: a copy has its own.
+_NOT_TRAVELLING = "Storage-Class"
 
 ROOM = 2_000
 """Bytes of metadata, names and values; S3 allows 2 KB, others more."""
@@ -41,3 +46,9 @@ def _fitting(metadata: Mapping[str, Any], is_name: Any) -> Iterator[tuple[str, s
             return
         seen.add(name.lower())
         yield name, value
+
+
+def described(headers: Mapping[str, str]) -> Attributes:
+    """What obstore says of an object's headers, the way round that it was put."""
+    rest = {name: value for name, value in headers.items() if name != _NOT_TRAVELLING}
+    return Attributes(rest.pop("Content-Type", None), rest.pop("Content-Disposition", None), rest)

@@ -263,6 +263,9 @@ class Verbs(ABC):
     async def _head(self, location: str) -> "ObjectMeta": ...
 
     @abstractmethod
+    async def _describe(self, location: str) -> "Headers": ...
+
+    @abstractmethod
     async def _delete(self, locations: Sequence[str]) -> None: ...
 
     @abstractmethod

@@ -12,10 +12,11 @@ import obstore
 from obstore.exceptions import BaseError
 
 from lading import worlds
+from lading.backends.attributes import described
 from lading.backends.local import copy, is_left_by_obstore, left_behind, staged_beside, write
 from lading.backends.obstore_body import OutgoingBody, Pipe, StoppableBody
 from lading.backends.obstore_driver import Mode, Verbs, Whole
-from lading.backends.protocols import ObjectInfo
+from lading.backends.protocols import Attributes, ObjectInfo
 from lading.errors import InvalidPath
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class Inline(Verbs):
     async def _head(self, location: str) -> "ObjectMeta":
         return obstore.head(self._store, location)
 
+    async def _describe(self, location: str) -> "Headers":
+        return obstore.get(self._store, location, options={"head": True}).attributes
+
     async def _delete(self, locations: Sequence[str]) -> None:
         obstore.delete(self._store, locations)
 
@@ -118,6 +122,9 @@ class Asyncio(Verbs):
 
     async def _head(self, location: str) -> "ObjectMeta":
         return await obstore.head_async(self._store, location)
+
+    async def _describe(self, location: str) -> "Headers":
+        return (await obstore.get_async(self._store, location, options={"head": True})).attributes
 
     async def _delete(self, locations: Sequence[str]) -> None:
         await obstore.delete_async(self._store, locations)
@@ -180,7 +187,16 @@ class _Local(Verbs):
         return await self._world.call((self._root / location).read_bytes)
 
     async def _open(self, location: str, start: int, stop: int | None) -> Any:
-        return await self._world.call(_Slice, self._root / location, start, stop)
+        opened: list[_Slice] = []
+        try:
+            # A thread cannot be cancelled: what it opens after that somebody has to close.
+            path = self._root / location
+            await self._world.finish(self._world.call(lambda: opened.append(_Slice(path, start, stop))))
+        except asyncio.CancelledError:
+            for each in opened:
+                each.file.close()
+            raise
+        return opened[0]
 
     async def _next(self, stream: "_Slice") -> bytes:
         return await self._world.call(stream.read)
@@ -237,6 +253,17 @@ class AsyncioLocal(_Local, Asyncio):
     """Local files, in threads where obstore is not faster; it is where many are written at once."""
 
 
+class _Describing(Verbs):
+    """A store that keeps attributes: memory, S3, Google and Azure."""
+
+    async def attributes(self, path: str) -> Attributes:
+        location = self._locate(path)
+        try:
+            return described(await self._describe(location))
+        except (BaseError, OSError) as error:
+            raise self._error(error, "look at", path) from error
+
+
 class _InOrder(Verbs):
     """A store that lists in the order of the bytes: memory, and as documented S3, Google and Azure.
 
@@ -247,15 +274,40 @@ class _InOrder(Verbs):
         return self._list(prefix, self._backend.locate_after(after) if after else None)
 
 
-class InlineMemory(_InOrder, Inline):
+class _Memory(_Describing, _InOrder):
+    """Memory: obstore streams an object as one chunk, which nobody should have to copy, or to send, at once."""
+
+    async def _next(self, stream: "_Held") -> bytes:
+        return stream.read()
+
+
+class _Held:
+    """An object in memory that is read."""
+
+    def __init__(self, content: "obstore.Bytes") -> None:
+        self._left = memoryview(content)
+
+    def read(self) -> bytes:
+        chunk, self._left = bytes(self._left[:READ]), self._left[READ:]
+        return chunk
+
+
+class InlineMemory(_Memory, Inline):
     """Memory, blocking."""
 
+    async def _open(self, location: str, start: int, stop: int | None) -> _Held:
+        return _Held(obstore.get(self._store, location, options=_range(start, stop)).bytes())
 
-class AsyncioMemory(_InOrder, Asyncio):
+
+class AsyncioMemory(_Memory, Asyncio):
     """Memory, in coroutines."""
 
+    async def _open(self, location: str, start: int, stop: int | None) -> _Held:
+        answer = await obstore.get_async(self._store, location, options=_range(start, stop))
+        return _Held(await answer.bytes_async())
 
-class InlineCloud(_InOrder, Inline):
+
+class InlineCloud(_Describing, _InOrder, Inline):
     """A store that honours signed URLs, blocking."""
 
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:
@@ -266,7 +318,7 @@ class InlineCloud(_InOrder, Inline):
             raise self._error(error, "sign", path) from error
 
 
-class AsyncioCloud(_InOrder, Asyncio):
+class AsyncioCloud(_Describing, _InOrder, Asyncio):
     """A store that honours signed URLs, in coroutines."""
 
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:

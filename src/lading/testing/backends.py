@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, ClassVar
 
 from lading import worlds
-from lading.backends.protocols import Attributes, Copies, Driver, ListsInOrder, Stages, StorageBackend
+from lading.backends.protocols import Attributes, Copies, Describes, Driver, ListsInOrder, Stages, StorageBackend
 from lading.errors import InvalidPath, MissingDependency, ObjectExists, ObjectNotFound, StoreError
 from lading.worlds import World
 
@@ -107,7 +107,7 @@ class BackendContract:
     def test_what_it_can_is_asked_for(self, driver: Driver) -> None:
         """The class inherits from the contract of each capability that the driver has, and from no other."""
         asked = {vars(kind).get("capability") for kind in type(self).__mro__}
-        for capability in (Copies, ListsInOrder, Stages):
+        for capability in (Copies, Describes, ListsInOrder, Stages):
             can = isinstance(driver, capability)
             assert can == (capability in asked), f"see lading.testing.capabilities: {capability.__name__}"
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lading.backends.protocols import Copies, ListsInOrder, Stages, StorageBackend
+from lading.backends.protocols import Attributes, Copies, Describes, ListsInOrder, Stages, StorageBackend
 from lading.errors import InvalidPath, ObjectExists, ObjectNotFound
 from lading.testing.backends import ESCAPES, NAMES, BackendContract, MiB, in_its_world, paths, put, stream
 from lading.worlds import World
@@ -71,6 +71,49 @@ class CopyContract(BackendContract):
             with pytest.raises(InvalidPath):
                 await driver.copy(source, target)
         assert await paths(driver) == ["ok"]
+
+
+class DescribeContract(BackendContract):
+    """What a driver that `Describes` must do besides."""
+
+    capability: ClassVar[type | None] = Describes
+
+    @in_its_world
+    async def test_what_travels(self, driver: Any, world: World) -> None:
+        """Type, disposition and metadata come back as they were put, of whole, streamed, empty and copied objects."""
+        given = Attributes("image/png", 'inline; filename="a b.png"', {"title": "a plain one", "by": "somebody"})
+        bodies = {"whole": b"1", "empty": b"", "little": stream(b"1"), "much": stream(b"1" * 6 * MiB)}
+        for path, body in bodies.items():
+            await driver.put(path, body, size=None, overwrite=False, attributes=given)
+        store: Any = driver
+        if isinstance(driver, Copies):
+            for path in ("whole", "much"):
+                await driver.copy(path, f"copied/{path}")
+        for path in await paths(store):
+            assert await store.attributes(path) == given
+
+    @in_its_world
+    async def test_what_nobody_gave(self, driver: Any, world: World) -> None:
+        """An object that is put without any has none, but for a type of the store's; none of what it replaces stays."""
+        given = Attributes("image/png", "inline", {"title": "old"})
+        await driver.put("it", b"1", size=1, overwrite=False, attributes=given)
+        for _ in range(2):
+            await driver.put("it", b"2", size=1, overwrite=True, attributes=Attributes())
+            found = await driver.attributes("it")
+            assert (found.content_disposition, dict(found.metadata)) == (None, {})
+            assert found.content_type != "image/png"
+
+    @in_its_world
+    async def test_what_is_not_there(self, backend: StorageBackend, driver: Any, world: World) -> None:
+        """Where nothing lies the error names it, and a path that could lead out of the backend is refused."""
+        await put(driver, "there/below", b"x")
+        for path in ("no", "no/such", "there"):
+            with pytest.raises(ObjectNotFound) as caught:
+                await driver.attributes(path)
+            assert (caught.value.backend, caught.value.path) == (backend.key, path)
+        for path in ESCAPES:
+            with pytest.raises(InvalidPath):
+                await driver.attributes(path)
 
 
 class OrderContract(BackendContract):

@@ -1,6 +1,7 @@
 """What crash tests put in the place of an application's stores and of its database: the same, but each step a point."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -57,8 +58,9 @@ class _Driver:
 
     async def read(self, path: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         self._pass("read", path, "before")
-        async for chunk in self._stream("read", path, self._inner.read(path, start, stop)):
-            yield chunk
+        async with aclosing(self._stream("read", path, self._inner.read(path, start, stop))) as chunks:
+            async for chunk in chunks:
+                yield chunk
         self._pass("read", path, "after")
 
     async def head(self, path: str) -> ObjectInfo:
@@ -94,11 +96,16 @@ class _Driver:
     async def _stream(self, verb: str, path: str, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         """One that may break when something of it has come through."""
         first = True
-        async for item in items:
-            yield item
-            if first:
-                self._pass(verb, path, "in the middle")
-            first = False
+        try:
+            async for item in items:
+                yield item
+                if first:
+                    self._pass(verb, path, "in the middle")
+                first = False
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
 
     def _pass(self, verb: str, path: str, when: str) -> None:
         failures = AFTER if when == "after" else BEFORE

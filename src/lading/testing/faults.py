@@ -10,7 +10,7 @@ import msgspec
 from lading.errors import ConfigurationError, StoreError, StoreUnavailable
 
 Verb = Literal[
-    "put", "get", "read", "head", "delete", "list", "copy", "sign", "list_in_order", "staged", "discard"
+    "put", "get", "read", "head", "delete", "list", "copy", "sign", "attributes", "list_in_order", "staged", "discard"
 ]  # fmt: skip
 """What a driver is asked to do: the methods of `lading.backends.protocols.Driver` and of the capabilities."""
 

@@ -10,6 +10,7 @@ from lading.backends.protocols import (
     Attributes,
     Body,
     Copies,
+    Describes,
     Driver,
     ListsInOrder,
     Located,
@@ -225,6 +226,13 @@ class _Signing(FaultyDriver):
             return url
 
 
+class _Describing(FaultyDriver):
+    async def attributes(self, path: str) -> Attributes:
+        async with self._call("attributes", path):
+            attributes: Attributes = await self._inner.attributes(path)
+            return attributes
+
+
 class _Ordered(FaultyDriver):
     def list_in_order(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
         return self._stream("list_in_order", prefix, self._inner.list_in_order(prefix, after=after))
@@ -243,6 +251,7 @@ class _Staging(FaultyDriver):
 _CAPABILITIES: Mapping[type, type[FaultyDriver]] = {
     Copies: _Copying,
     Signs: _Signing,
+    Describes: _Describing,
     ListsInOrder: _Ordered,
     Stages: _Staging,
 }
