@@ -181,13 +181,13 @@ def test_outbox(app: App) -> None:
     assert (waiting["backend"], waiting["objects"], waiting["due"], waiting["failing"]) == ("files", 4, 1, 2)
     assert datetime.now(UTC) - datetime.fromisoformat(waiting["oldest"]) < timedelta(minutes=1)
     assert (failing["path"], failing["attempts"], failing["last_error"]) == ("b.txt", 3, "never")
-    assert lines[-1] == {"kind": "summary", "objects": 4, "due": 1, "failing": 2}
+    assert lines[-1] == {"kind": "summary", "objects": 4, "due": 1, "failing": 2, "uploads": 0}
 
 
 def test_outbox_that_is_empty(app: App) -> None:
     """An empty outbox is fine."""
     result = app("outbox")
-    assert (result.exit_code, result.stdout) == (0, "0 wait, of these 0 are due and 0 fail\n")
+    assert (result.exit_code, result.stdout) == (0, "0 wait, of these 0 are due, 0 fail and 0 may be attached\n")
 
 
 def test_what_a_terminal_would_obey(app: App) -> None:

@@ -118,8 +118,8 @@ def outbox(app: str | None, limit: int, as_json: bool) -> None:
     if box is None:
         raise ConfigurationError("these tables have no outbox")
     backends, failures = _ask(sweeper, lambda connection: (waiting(connection, box), failing(connection, box, limit)))
-    summary = {name: sum(getattr(each, name) for each in backends) for name in ("objects", "due", "failing")}
-    text = "{objects} wait, of these {due} are due and {failing} fail".format(**summary)
+    summary = {name: sum(getattr(each, name) for each in backends) for name in ("objects", "due", "failing", "uploads")}
+    text = "{objects} wait, of these {due} are due, {failing} fail and {uploads} may be attached".format(**summary)
     _tell([*backends, *failures], as_json)
     _sum_up(summary, text, as_json)
     sys.exit(1 if summary["failing"] else 0)

@@ -13,10 +13,10 @@ from lading import FileObject, Outbox, clock
 from lading.errors import CleanupError, ConfigurationError, StateError
 from lading.file import place
 from lading.file import store as put
-from lading.ops.save import Policy
 from lading.orm import flush
 from lading.orm.bridge import wait
 from lading.orm.ledger import Page
+from lading.policy import Policy
 from lading.testing import FaultyBackend
 from tests.faulty import always
 from tests.orm.conftest import Database, Sessions, Store

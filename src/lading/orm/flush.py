@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from lading.errors import CleanupError, ConfigurationError, OwnedFile, StateError
-from lading.file import FileObject, adopt, claim_of, duplicate, identity, place, store
+from lading.file import FileObject, adopt, claim_of, duplicate, identity, place, store, upload_of
 from lading.ops.read import exists
-from lading.ops.save import Draft, Policy, judge
+from lading.ops.save import Draft, judge
+from lading.orm import uploads
 from lading.orm.bridge import wait
 from lading.orm.cleanup import undo
 from lading.orm.key import Key, key_of
@@ -20,6 +21,7 @@ from lading.orm.named import Named, named
 from lading.orm.outbox import Outbox
 from lading.orm.plan import Place
 from lading.orm.slots import Slot
+from lading.policy import Policy
 from lading.storages import Storages
 from lading.worlds import World
 
@@ -49,7 +51,7 @@ class Change(NamedTuple):
 
     def wanted(self, session: Session, file: FileObject) -> "Wanted":
         """A file that is to go here."""
-        return Wanted(file, self.slot.type.policy, self.disposal(session))
+        return Wanted(file, self.slot.policy, self.disposal(session))
 
     def disposal(self, session: Session) -> Disposal | None:
         """How objects that are named here get deleted, where there is an outbox."""
@@ -73,6 +75,11 @@ class Wanted(NamedTuple):
     policy: Policy
     disposal: Disposal | None
 
+    @property
+    def outbox(self) -> Outbox | None:
+        """The outbox of its table."""
+        return None if self.disposal is None else self.disposal.outbox
+
 
 def prepare(
     session: Session,
@@ -94,7 +101,9 @@ def prepare(
     """
     page, plan = Page(), ledger.plan
     try:
-        put(page, _pending(session, changes))
+        wanted = _placed(session, changes)
+        uploads.check((each.file, each.policy, each.outbox) for each in wanted)
+        put(page, _pending(wanted))
         rows = _rows(session, changes, departing, slots)
         leaving = {change.place: rows.of(change) - plan.moved for change in changes}
         leaves = {state: rows.all_of(state) for state in departing if state not in rows.switched}
@@ -110,6 +119,7 @@ def prepare(
             if disposal := change.disposal(session):
                 connection = session.connection(bind_arguments={"mapper": change.state.mapper})
                 check_paths(page, change.files, disposal.outbox, connection)
+        uploads.spend(_attached(session, ledger, page, changes))
         homes = {key_of(file): change.place for change in changes for file in change.files}
         plan.add(homes, leaving, leaves, page.kept)
     except BaseException as error:
@@ -178,7 +188,7 @@ def _take_off(outbox: Outbox, connection: Connection, files: Sequence[FileObject
         known = registry.is_registered
         refused = outbox.remove(connection, entries, lambda key: registry.get_backend(key) if known(key) else None)  # noqa: B023  # called here
         for _, path in refused:
-            raise StateError(f"the object at {path!r} is being deleted; no row can name it any more")
+            raise StateError(f"the object at {path!r} is being deleted, or is a direct upload; no row can name it")
 
 
 def check_registry(file: FileObject, registry: Storages) -> None:
@@ -221,17 +231,40 @@ def _each(one: Any, wanted: Sequence[Wanted]) -> None:
         wait(lambda world: world.each(partial(one, world), wanted, limit))
 
 
-def _pending(session: Session, changes: Iterable[Change]) -> list[Wanted]:
-    """The files that have to be stored, each once; a column's defaults fill what they leave open."""
-    wanted: dict[int, Wanted] = {}
+def _placed(session: Session, changes: Iterable[Change]) -> list[Wanted]:
+    """All files that are to go somewhere; a column's defaults fill what they leave open."""
+    wanted: list[Wanted] = []
     for change in changes:
         column = change.slot.type
         for file in change.files:
             place(file, column.backend, column.storages)
             check_registry(file, column.storages)
-            if not file.is_stored:
-                wanted.setdefault(id(file), change.wanted(session, file))
-    return list(wanted.values())
+            if not file.is_stored or upload_of(file) is not None:
+                wanted.append(change.wanted(session, file))
+    return wanted
+
+
+def _pending(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """Those that have to be stored, each once."""
+    pending: dict[int, Wanted] = {}
+    for each in wanted:
+        if not each.file.is_stored:
+            pending.setdefault(id(each.file), each)
+    return list(pending.values())
+
+
+def _attached(session: Session, ledger: Ledger, page: Page, changes: Iterable[Change]) -> list[uploads.Spending]:
+    """The direct uploads whose copies were nobody's before, and are now to be named by rows."""
+    given = {id(before.file) for before in page.given if before.claim == "free"}
+    found: list[uploads.Spending] = []
+    for change in changes:
+        for file in {id(file): file for file in change.files if id(file) in given}.values():
+            if (upload := upload_of(file)) is None or (disposal := change.disposal(session)) is None:
+                continue
+            connection = session.connection(bind_arguments={"mapper": change.state.mapper})
+            ledger.commit.watch(connection)
+            found.append((connection, disposal.outbox, upload))
+    return found
 
 
 class Rows:
@@ -299,7 +332,7 @@ def _give(
     copied: list[tuple[Change, FileObject, FileObject]] = []
     for change in changes:
         own = leaving[change.place]
-        policy = change.slot.type.policy
+        policy = change.slot.policy
         realm = _realm(session, change.state.mapper)
         here: dict[Key, bool] = {}
         for file in change.files:

@@ -17,9 +17,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     delete,
     insert,
     select,
+    update,
 )
 from sqlalchemy.dialects.mysql import DATETIME, VARCHAR
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -33,6 +35,9 @@ Entry = tuple[str, str]
 
 AT_ONCE = 500
 """Objects that are named in one statement."""
+
+UPLOAD, ATTACHED = "upload", "attached upload"
+"""The reasons of direct uploads: what may still be attached, and what was; nobody but lading writes these."""
 
 _INFO = "lading.outbox"
 
@@ -170,6 +175,8 @@ class Outbox:
     ) -> set[Entry]:
         """Take objects off that a row is about to name again; their deletion cannot begin until this transaction ends.
 
+        A direct upload stays: a client may still write there, and a row names a copy of it, or nothing.
+
         Under REPEATABLE READ (MariaDB, MySQL) what was entered since the transaction began is not seen.
 
         Args:
@@ -178,7 +185,7 @@ class Outbox:
             backend_of: what a key leads to: two keys are the same that lead to the same; `None` for nobody knows.
 
         Returns:
-            Those that stay, since they may be deleted already.
+            Those that stay, since they may be deleted already, or are direct uploads.
         """
         c = self.table.c
         refused: set[Entry] = set()
@@ -193,10 +200,49 @@ class Outbox:
             ]
             # InnoDB locks the gap where a row is deleted that is not there, and two who do that block each other.
             if ids:
-                connection.execute(delete(self.table).where(c.id.in_(ids), c.attempts == 0))
+                is_garbage = c.reason.not_in((UPLOAD, ATTACHED))
+                connection.execute(delete(self.table).where(c.id.in_(ids), c.attempts == 0, is_garbage))
                 left = connection.execute(select(c.path).where(c.id.in_(ids))).scalars().all()
                 refused |= {entry for entry in some if entry[1] in left}
         return refused
+
+    def expect(self, connection: Connection, entry: Entry, not_before: datetime) -> None:
+        """Enter an object that a client is about to put into its store; unless it is attached, it is deleted.
+
+        Args:
+            connection: of a transaction that is committed before the client learns where.
+            entry: the object, under a path that was never used.
+            not_before: when it may be deleted, whether attached or not. No client may write to it any more by then:
+                what comes later is seen by nobody but a sweep for orphans.
+        """
+        now = datetime.fromtimestamp(clock.now(), UTC)
+        when = {"reason": UPLOAD, "created_at": now, "not_before": not_before, "attempts": 0}
+        connection.execute(insert(self.table).values(backend=entry[0], path=entry[1], **when))
+
+    def spend(self, connection: Connection, entry: Entry) -> bool:
+        """Say that an upload is attached by this transaction; of several that try, one succeeds, once it commits.
+
+        Another one waits until then. The entry stays, since what lies there is garbage now.
+
+        Returns:
+            Whether it could be attached.
+        """
+        return self._turn(connection, entry, UPLOAD, ATTACHED)
+
+    def unspend(self, connection: Connection, entry: Entry) -> None:
+        """Take back what this transaction has spent, where it goes on without it."""
+        self._turn(connection, entry, ATTACHED, UPLOAD)
+
+    def _turn(self, connection: Connection, entry: Entry, before: str, after: str) -> bool:
+        """Write another reason to the entry of an upload that is not being deleted; whether there is one."""
+        c = self.table.c
+        found = and_(c.backend == entry[0], c.path == entry[1])
+        if connection.dialect.name in ("mysql", "mariadb"):
+            # By a path InnoDB locks the gap behind it, where the next upload is to be entered.
+            ids = [row.id for row in self._rows(connection, [entry]) if row.backend == entry[0]]
+            found = c.id.in_(ids) if ids else found
+        turned = update(self.table).where(found, c.reason == before, c.attempts == 0).values(reason=after)
+        return connection.execute(turned).rowcount == 1
 
     def _rows(self, connection: Connection, entries: Sequence[Entry]) -> list[Any]:
         """What has been entered of objects at these paths, in any backend."""

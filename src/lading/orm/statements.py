@@ -24,7 +24,8 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import Null
 
 from lading.errors import OwnedFile, StateError
-from lading.file import FileObject, claim, claim_of, place
+from lading.file import FileObject, claim, claim_of, place, upload_of
+from lading.orm import uploads
 from lading.orm.column import StoredObject
 from lading.orm.flush import Wanted, abandon, check_paths, check_registry, disposal_of, put, take
 from lading.orm.key import Key, entries, key_of
@@ -32,6 +33,7 @@ from lading.orm.ledger import Before, Disposal, Ledger, Page
 from lading.orm.named import AT_ONCE, among
 from lading.orm.slots import slots_of
 from lading.orm.sqlite import begin
+from lading.policy import Policy
 
 
 class Target(NamedTuple):
@@ -39,6 +41,11 @@ class Target(NamedTuple):
 
     column: Any
     type: StoredObject
+
+    @property
+    def policy(self) -> Policy:
+        """What it asks of files."""
+        return self.type.policy_as(f"{self.column.table.fullname}.{self.column.name}")
 
     def files(self, value: Any) -> list[FileObject]:
         """The files of a value; what is none is left to be refused where it is bound."""
@@ -88,7 +95,8 @@ def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any
     ledger.commit.watch(connection)
     page = Page()
     disposal = disposal_of(state.session, columns[0].column.table.metadata, **state.bind_arguments)
-    take_all = partial(_take, page=page, disposal=disposal, connection=connection)
+    attached: list[uploads.Spending] = []
+    take_all = partial(_take, page=page, disposal=disposal, connection=connection, attached=attached)
     rows: Rows | None = None
     try:
         if isinstance(statement, Insert):
@@ -101,6 +109,7 @@ def execute(state: ORMExecuteState, ledger: Ledger, frame: object) -> Result[Any
         abandon(page, error, ledger.page(frame))
         raise
     with state.session.no_autoflush, _whole(connection, page, ledger.page(frame)):
+        uploads.spend(attached)
         if rows is None or isinstance(statement, Insert):
             result = state.invoke_statement()
             written = {key_of(before.file) for before in page.given}
@@ -226,7 +235,15 @@ def _before(
     return rows
 
 
-def _take(given: Given, page: Page, *, own: set[Key], disposal: Disposal | None, connection: Connection) -> None:
+def _take(
+    given: Given,
+    page: Page,
+    *,
+    own: set[Key],
+    disposal: Disposal | None,
+    connection: Connection,
+    attached: list[uploads.Spending],
+) -> None:
     """Store or adopt the files that a statement writes; one of another row cannot be exchanged for a copy here."""
     new: list[Wanted] = []
     found: list[Wanted] = []
@@ -239,17 +256,23 @@ def _take(given: Given, page: Page, *, own: set[Key], disposal: Disposal | None,
             raise OwnedFile(f"{file.filename!r} is given twice by one statement; each place needs a file of its own")
         seen.add(which)
         if not file.is_stored:
-            new.append(Wanted(file, column.type.policy, disposal))
+            new.append(Wanted(file, column.policy, disposal))
         elif key_of(file) in own:
             page.give(Before.of(file))
         elif claim_of(file) == "free":
-            found.append(Wanted(file, column.type.policy, disposal))
+            found.append(Wanted(file, column.policy, disposal))
         else:
             raise OwnedFile(f"{file.filename!r} belongs to another row; add an ORM instance, and it is moved or copied")
+    uploads.check((each.file, each.policy, each.outbox) for each in (*new, *found))
     put(page, new)
     if disposal is not None and page.reused:
         check_paths(page, [item.file for item in new], disposal.outbox, connection)
     take(page, found, connection)
+    attached += [
+        (connection, item.outbox, upload)
+        for item in (*new, *found)
+        if (upload := upload_of(item.file)) is not None and item.outbox is not None
+    ]
 
 
 def _file_columns(state: ORMExecuteState, statement: Insert | Update | Delete) -> list[Target]:

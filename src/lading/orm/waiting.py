@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from lading import clock
-from lading.orm.outbox import Outbox
+from lading.orm.outbox import UPLOAD, Outbox
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -18,6 +18,7 @@ class Waiting(msgspec.Struct, frozen=True):
         due: of these, how many may be deleted now.
         failing: of these, how many could not be deleted when that was tried last.
         oldest: when the first of them was entered.
+        uploads: of these, how many are direct uploads that may still be attached.
     """
 
     backend: str
@@ -25,6 +26,7 @@ class Waiting(msgspec.Struct, frozen=True):
     due: int
     failing: int
     oldest: datetime
+    uploads: int
 
 
 class Failing(msgspec.Struct, frozen=True):
@@ -52,7 +54,8 @@ def waiting(connection: Connection, outbox: Outbox) -> list[Waiting]:
     c = outbox.table.c
     now = datetime.fromtimestamp(clock.now(), UTC)
     due = func.count(case((c.not_before <= now, 1)))
-    asked = select(c.backend, func.count(), due, func.count(c.last_error), func.min(c.created_at))
+    uploads = func.count(case((and_(c.reason == UPLOAD, c.attempts == 0), 1)))
+    asked = select(c.backend, func.count(), due, func.count(c.last_error), func.min(c.created_at), uploads)
     return [Waiting(*row) for row in connection.execute(asked.group_by(c.backend).order_by(c.backend))]
 
 
