@@ -1,7 +1,11 @@
 """What is answered to whom asks for a file."""
 
+import json
 import re
+import time
 from email.message import Message
+from email.parser import BytesParser
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,7 +13,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lading.serving import Answer, content_disposition, entity_tag, respond
+from lading.ranges import MOST, spans
+from lading.record import Disposition
+from lading.serving import (
+    Answer,
+    Representation,
+    content_disposition,
+    entity_tag,
+    respond,
+    while_it_is_good,
+)
 
 TAG = '"sha256:ab"'
 MODIFIED = 1_700_000_000.75
@@ -24,18 +37,28 @@ def ask(method: str = "GET", asked: dict[str, str] | None = None, **changes: Any
         "filename": "a.png",
         "etag": TAG,
         "last_modified": MODIFIED,
-        "max_age": 59.9,
     }
-    return respond(method, asked or {}, **(about | changes))
+    return respond(method, asked or {}, Representation(**(about | changes)))
+
+
+def sent(answer: Answer) -> list[tuple[int, int]]:
+    """The bytes of the object that are the body."""
+    return [(part.start, part.stop) for part in answer.parts]
+
+
+def body(answer: Answer, content: bytes) -> bytes:
+    """The body, made of that object."""
+    parts = (part.before + content[part.start : part.stop] for part in answer.parts)
+    return b"".join(chain(parts, [answer.after]))
 
 
 def test_the_whole() -> None:
     """A plain GET is answered with every byte and with all that a client needs to keep, resume and show it safely."""
     answer = ask()
-    assert (answer.status, answer.start, answer.stop) == (200, 0, 100)
+    assert (answer.status, sent(answer)) == (200, [(0, 100)])
     assert dict(answer.headers) == {
         "accept-ranges": "bytes",
-        "cache-control": "private, max-age=59",
+        "cache-control": "private, no-cache",
         "content-disposition": 'inline; filename="a.png"',
         "content-length": "100",
         "content-security-policy": (
@@ -43,6 +66,7 @@ def test_the_whole() -> None:
             "sandbox"
         ),
         "content-type": "image/png",
+        "cross-origin-resource-policy": "same-site",
         "etag": TAG,
         "last-modified": DATE,
         "referrer-policy": "no-referrer",
@@ -54,7 +78,8 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
     """HEAD says what GET would say, ignores ranges, and sends nothing."""
     answer = ask("HEAD", {"range": "bytes=0-1"})
     assert (answer.status, answer.headers) == (200, ask().headers)
-    assert answer.start == answer.stop
+    assert not answer.parts
+    assert not answer.after
 
 
 @pytest.mark.parametrize(
@@ -70,52 +95,148 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
         ("bytes=-100", 0, 100),
         ("bytes=-5000", 0, 100),
         ("BYTES= 1-2 ", 1, 3),
+        ("bytes=,1-2,,", 1, 3),
+        ("bytes=0-18446744073709551615", 0, 100),
+        ("bytes=1-2,3-4", 1, 5),
+        ("bytes=3-9,1-4", 1, 10),
+        ("bytes=1-2,200-300", 1, 3),
     ],
 )
 def test_one_range(asked: str, start: int, stop: int) -> None:
-    """One range, open or from the end too, is answered with 206 and where it lies."""
+    """One range, open or from the end too, or what comes to one, is answered with 206 and where it lies."""
     answer = ask(asked={"range": asked})
-    assert (answer.status, answer.start, answer.stop) == (206, start, stop)
+    assert (answer.status, sent(answer)) == (206, [(start, stop)])
     headers = dict(answer.headers)
     assert headers["content-range"] == f"bytes {start}-{stop - 1}/100"
     assert headers["content-length"] == str(stop - start)
 
 
-@pytest.mark.parametrize("asked", ["bytes=100-", "bytes=100-200", "bytes=5000-5001", "bytes=-0"])
+@pytest.mark.parametrize(
+    "asked", ["bytes=100-", "bytes=100-200", "bytes=5000-5001", "bytes=-0", "bytes=100-,-0", "bytes=" + "9" * 20 + "-"]
+)
 def test_a_range_outside(asked: str) -> None:
-    """A range of which the object has no byte is 416, which says how large it is."""
+    """A range of which the object has no byte is 416, which says how large it is, and nothing may keep that."""
     answer = ask(asked={"range": asked})
-    assert (answer.status, answer.start, answer.stop) == (416, 0, 0)
+    assert (answer.status, sent(answer)) == (416, [])
     headers = dict(answer.headers)
-    assert (headers["content-range"], headers["content-length"]) == ("bytes */100", "0")
+    assert headers["content-range"] == "bytes */100"
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-type"] == "application/problem+json"
+    assert int(headers["content-length"]) == len(answer.after)
+    assert json.loads(answer.after)["type"] == "urn:lading:problem:range-not-satisfiable"
+
+
+def test_several_ranges() -> None:
+    """Several ranges are one multipart body, in the order in which they were asked for, its length known beforehand."""
+    content = bytes(range(100))
+    answer = ask(asked={"range": "bytes=50-59, 0-4 ,-1"})
+    headers = dict(answer.headers)
+    assert (answer.status, sent(answer)) == (206, [(50, 60), (0, 5), (99, 100)])
+    assert "content-range" not in headers
+    assert int(headers["content-length"]) == len(body(answer, content))
+    head = f"content-type: {headers['content-type']}\r\n\r\n".encode()
+    message = BytesParser().parsebytes(head + body(answer, content))
+    assert message.get_content_type() == "multipart/byteranges"
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    found = [(part["content-range"], part["content-type"], part.get_payload(decode=True)) for part in parts]
+    assert found == [
+        ("bytes 50-59/100", "image/png", content[50:60]),
+        ("bytes 0-4/100", "image/png", content[0:5]),
+        ("bytes 99-99/100", "image/png", content[99:]),
+    ]
+
+
+def test_nobody_knows_the_boundary() -> None:
+    """The boundary between ranges is another each time, so no file can contain it."""
+    kinds = {dict(ask(asked={"range": "bytes=0-0,9-9"}).headers)["content-type"] for _ in range(100)}
+    assert len(kinds) == 100
+
+
+def test_ranges_that_overlap_are_one() -> None:
+    """Ranges that overlap or touch are sent once, at the place of the first of them."""
+    assert sent(ask(asked={"range": "bytes=90-94,0-9,5-14,15-19"})) == [(90, 95), (0, 20)]
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        "bytes=0-1,5-6",
         "bytes=5-4",
+        "bytes=0-1,5-4",
         "bytes=-",
         "bytes=a-b",
+        "bytes=0-1;2-3",
+        "bytes=0-1,x",
+        "bytes=0 - 1",
         "bytes=1",
+        "bytes=--1",
+        "bytes=-1-2",
+        "bytes=0x1-2",
+        "bytes=١-٢",
+        "bytes=",
+        "bytes=,",
+        "bytes 0-1",
         "lines=1-2",
         "bytes=+1-2",
         "bytes=-" + "9" * 5000,
+        "bytes=0-,0-",
+        "bytes=0-60,10-60",
         "",
     ],
 )
 def test_a_range_that_is_ignored(asked: str) -> None:
-    """Several ranges, other units and what is no range are answered with the whole."""
+    """Other units, what is no range, and more bytes than there are, are answered with the whole."""
     answer = ask(asked={"range": asked})
-    assert (answer.status, answer.start, answer.stop) == (200, 0, 100)
+    assert (answer.status, sent(answer)) == (200, [(0, 100)])
     assert "content-range" not in dict(answer.headers)
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-", "bytes=-5", "bytes=3-4", "bytes=-0"])
+def test_most_ranges() -> None:
+    """As many ranges as are allowed are honoured, and one more is answered with the whole."""
+    most = ",".join(f"{start}-{start}" for start in range(0, 2 * MOST, 2))
+    assert len(sent(ask(asked={"range": f"bytes={most}"}))) == MOST
+    assert ask(asked={"range": f"bytes={most},50-50"}).status == 200
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "bytes=" + ",".join(f"{start}-" for start in range(100_000)),
+        "bytes=" + "0-," * 100_000,
+        "bytes=" + "," * 1_000_000,
+        "bytes=" + " " * 1_000_000,
+        "bytes=" + "0" * 1_000_000 + "-1",
+        "bytes=" + "-" * 1_000_000,
+        "bytes=0-" + " \t" * 500_000 + "x",
+    ],
+)
+def test_a_range_bomb(bomb: str) -> None:
+    """Whatever is asked for a hundred thousand times costs no time, and no more bytes than the object has."""
+    begun = time.perf_counter()
+    for size in (1, 100, 2**40):
+        assert spans(bomb, size) in (None, [])
+    assert time.perf_counter() - begun < 0.5
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=MOST),
+    st.integers(0, 30),
+)
+def test_ranges_hold_what_was_asked_for(ranges: list[tuple[int, int]], size: int) -> None:
+    """What is sent for ranges are their bytes and no others, each once, and never more than the object has."""
+    found = spans("bytes=" + ",".join(f"{start}-{stop}" for start, stop in ranges), size)
+    if found is None:
+        return
+    bytes_sent = [at for start, stop in found for at in range(start, stop)]
+    wanted = {at for start, stop in ranges for at in range(start, stop + 1) if at < size}
+    assert len(bytes_sent) == len(set(bytes_sent))
+    assert set(bytes_sent) == wanted
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-", "bytes=-5", "bytes=3-4", "bytes=-0", "bytes=0-0,1-1"])
 def test_an_empty_file_has_no_ranges(asked: str) -> None:
     """An empty file is answered with 200 and nothing, whatever range is asked for."""
     answer = ask(asked={"range": asked}, size=0)
-    assert (answer.status, answer.start, answer.stop) == (200, 0, 0)
+    assert (answer.status, sent(answer)) == (200, [])
     assert dict(answer.headers)["content-length"] == "0"
 
 
@@ -178,11 +299,28 @@ def test_conditions(method: str, asked: dict[str, str], status: int) -> None:
 
 
 def test_what_304_and_412_carry() -> None:
-    """304 has what the client's cache needs and no length; 412 has an empty body."""
+    """304 has what the client's cache needs and no length; 412 is a problem document that no cache keeps."""
     unchanged = ask(asked={"if-none-match": TAG})
     assert dict(unchanged.headers).keys() == {"accept-ranges", "cache-control", "etag", "last-modified"}
-    assert dict(ask(asked={"if-match": '"x"'}).headers)["content-length"] == "0"
-    assert unchanged.start == unchanged.stop
+    assert not unchanged.parts
+    assert not unchanged.after
+    other = ask(asked={"if-match": '"x"'})
+    headers = dict(other.headers)
+    assert (headers["etag"], headers["cache-control"], headers["content-length"]) == (
+        TAG,
+        "no-store",
+        str(len(other.after)),
+    )
+    assert json.loads(other.after)["type"] == "urn:lading:problem:precondition-failed"
+    to_head = ask("HEAD", {"if-match": '"x"'})
+    assert (to_head.headers, to_head.after) == (other.headers, b"")
+
+
+@pytest.mark.parametrize("asked", [{"range": "bytes=0-0"}, {"if-match": '"x"'}, {"if-none-match": "*"}])
+def test_a_file_as_the_answer_to_something_else(asked: dict[str, str]) -> None:
+    """Of a method that is neither GET nor HEAD ranges and conditions mean something else, and the whole is sent."""
+    answer = ask("POST", asked)
+    assert (answer.status, sent(answer)) == (200, [(0, 100)])
 
 
 def test_conditions_on_a_file_that_nothing_is_known_of() -> None:
@@ -204,8 +342,17 @@ def test_a_time_that_http_cannot_say(moment: float) -> None:
 
 def test_cache_never_outlives_the_url() -> None:
     """The client may keep an answer for whole seconds, never longer than told and never less than zero."""
-    assert dict(ask(max_age=0.9).headers)["cache-control"] == "private, max-age=0"
-    assert dict(ask(max_age=-5).headers)["cache-control"] == "private, max-age=0"
+    assert while_it_is_good(59.9) == "private, max-age=59"
+    assert while_it_is_good(0.9) == "private, max-age=0"
+    assert while_it_is_good(-5) == "private, max-age=0"
+    assert dict(ask(cache_control="no-store").headers)["cache-control"] == "no-store"
+    unchanged = ask(asked={"if-none-match": TAG}, cache_control="private, max-age=1")
+    assert dict(unchanged.headers)["cache-control"] == "private, max-age=1"
+
+
+def test_who_may_embed_it() -> None:
+    """Whose pages may show a file within them is as the caller has it."""
+    assert dict(ask(embedding="cross-origin").headers)["cross-origin-resource-policy"] == "cross-origin"
 
 
 @pytest.mark.parametrize(
@@ -234,8 +381,43 @@ def test_cache_never_outlives_the_url() -> None:
     ],
 )
 def test_what_is_shown(content_type: str, kind: str) -> None:
-    """Only what browsers show and never run is inline."""
+    """Only what browsers show and never run is inline, and nothing is that is wished to be saved."""
     assert content_disposition("a", content_type) == f'{kind}; filename="a"'
+    assert content_disposition("a", content_type, "inline") == f'{kind}; filename="a"'
+    assert content_disposition("a", content_type, "attachment") == 'attachment; filename="a"'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "disposition", "kind"),
+    [
+        ("text/html", "inline", "inline"),
+        ("image/svg+xml", "inline", "inline"),
+        ("text/html", None, "attachment"),
+        ("text/html", "attachment", "attachment"),
+        ("application/zip", "inline", "attachment"),
+        ("image/png", None, "inline"),
+        ("image/png", "attachment", "attachment"),
+    ],
+)
+def test_a_separate_origin(content_type: str, disposition: Disposition | None, kind: str) -> None:
+    """On an origin of its own active content is shown to whom asks for that, and runs no scripts there either."""
+    headers = dict(ask(content_type=content_type, disposition=disposition, separate_origin=True).headers)
+    assert headers["content-disposition"] == f'{kind}; filename="a.png"'
+    assert headers["content-security-policy"].endswith("; sandbox")
+    assert "script-src" not in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/javascript", "application/javascript", "TEXT/ECMASCRIPT; charset=utf-8", "text/jscript"]
+)
+@pytest.mark.parametrize("separate_origin", [True, False])
+def test_no_page_can_load_a_script(content_type: str, separate_origin: bool) -> None:
+    """JavaScript is not called so: with `nosniff` no page can load it as a script, also where it may load others."""
+    headers = dict(ask(content_type=content_type, separate_origin=separate_origin, disposition="inline").headers)
+    assert headers["content-type"] == "application/octet-stream"
+    assert headers["x-content-type-options"] == "nosniff"
+    several = ask(content_type=content_type, asked={"range": "bytes=0-0,2-2"})
+    assert b"script" not in body(several, bytes(100))
 
 
 @pytest.mark.parametrize(
@@ -309,6 +491,7 @@ ASKED = ["range", "if-range", "if-match", "if-none-match", "if-modified-since", 
         st.sampled_from(ASKED),
         HEADER
         | st.from_regex(r"bytes=\d{0,25}-\d{0,25}", fullmatch=True)
+        | st.from_regex(r"bytes=(\d{0,3}-\d{0,3}[, ]{0,3}){1,12}", fullmatch=True)
         | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ [A-Z+\d-]*"),
     ),
     st.integers(0, 2**60),
@@ -322,10 +505,13 @@ def test_nothing_that_is_asked_breaks_it(
     """Whatever is asked of whatever file, the answer is one that HTTP knows, in clean headers, within the object."""
     answer = ask(method, asked, size=size, content_type=content_type, filename=filename, etag=entity_tag(None, etag))
     assert answer.status in {200, 206, 304, 412, 416}
-    assert 0 <= answer.start <= answer.stop <= size
+    assert all(0 <= start < stop <= size for start, stop in sent(answer))
+    assert sum(stop - start for start, stop in sent(answer)) <= size
     assert all(re.fullmatch(r"[a-z-]+", name) and re.fullmatch(r"[ -~]+", value) for name, value in answer.headers)
-    if answer.start < answer.stop:
-        assert dict(answer.headers)["content-length"] == str(answer.stop - answer.start)
+    assert len({name for name, _ in answer.headers}) == len(answer.headers)
+    if answer.parts or answer.after:
+        length = sum(len(part.before) + part.stop - part.start for part in answer.parts) + len(answer.after)
+        assert dict(answer.headers)["content-length"] == str(length)
 
 
 @pytest.mark.parametrize(

@@ -6,23 +6,30 @@ Content-Security-Policy leaves it no scripts, no frames and no other resources.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate, mktime_tz, parsedate_tz
+from http import HTTPStatus
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import msgspec
 
-from lading.media import is_active
+from lading.media import canonical, is_active
 from lading.paths import sanitise
+from lading.problems import PREFIX, Problem
+from lading.ranges import Part, multipart, spans
+from lading.record import Disposition
+
+Embedding: TypeAlias = Literal["same-origin", "same-site", "cross-origin"]
+"""Whose pages may show a file within them: the value of `Cross-Origin-Resource-Policy` (Fetch, section 3.7)."""
 
 _SHOWN = frozenset({"application/json", "application/pdf", "text/plain"})
+_UNKNOWN = "application/octet-stream"
 _SHOWN_FAMILIES = ("audio/", "image/", "video/")
 
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+").fullmatch
 _PLAIN = re.compile(r"[A-Za-z0-9 !#$&'()+,.=@\[\]^_`{}~-]+").fullmatch
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9 !#$&'()+,.=@\[\]^_`{}~-]")
-# More digits than any object has bytes are taken for no range at all: Python refuses to read some thousands of them.
-_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE).fullmatch
 _TAG = re.compile(r'(?:W/)?"[!#-~]*"')
 _YEAR_10000 = 253_402_300_800
 
@@ -33,29 +40,73 @@ _NO_SCRIPTS = "default-src 'none'; img-src 'self'; media-src 'self'; object-src 
 _SANDBOX = f"{_NO_SCRIPTS}; sandbox"
 _UNBOXED_FAMILIES = ("application/pdf", "audio/", "video/")
 
+# A URL may be the permission, and must not travel on to where a file's links lead.
+_ALWAYS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
+
+
+class Representation(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as it is to be served.
+
+    Attributes:
+        size: in bytes.
+        content_type: its media type; one that is malformed is served as `application/octet-stream`.
+        filename: what the user is to call it.
+        etag: see `entity_tag`.
+        last_modified: in seconds since the epoch, UTC.
+        disposition: instead of what the type leads to, see `content_disposition`.
+        cache_control: what caches may do with it; see `while_it_is_good` for URLs that end.
+        embedding: whose pages may show it within them.
+        separate_origin: whether nothing but files is served there.
+    """
+
+    size: int
+    content_type: str
+    filename: str
+    etag: str | None = None
+    last_modified: float | None = None
+    disposition: Disposition | None = None
+    cache_control: str = "private, no-cache"
+    embedding: Embedding = "same-site"
+    separate_origin: bool = False
+
 
 class Answer(msgspec.Struct, frozen=True):
-    """What to send.
+    """What to send: the parts, each with its own bytes before it, and what comes after them; to `HEAD` nothing of it.
 
     Attributes:
         status: 200, 206, 304, 412 or 416.
         headers: names in lower case, values of printable ASCII.
-        start, stop: the bytes of the object that are the body; there is none where they are equal.
+        parts: the bytes of the object that are sent.
+        after: what is sent behind them.
     """
 
     status: int
     headers: list[tuple[str, str]]
-    start: int = 0
-    stop: int = 0
+    parts: Sequence[Part] = ()
+    after: bytes = b""
 
 
-def content_disposition(filename: str, content_type: str) -> str:
+def content_disposition(
+    filename: str,
+    content_type: str,
+    disposition: Disposition | None = None,
+    *,
+    separate_origin: bool = False,
+) -> str:
     """The value of `Content-Disposition` (RFC 6266), in printable ASCII whatever the name is.
 
     Inline are images, audio, video, PDF, JSON and plain text, and of those only what no browser runs; all else is an
     attachment. A name that is not plain ASCII is given twice: with `_` for the rest, and in full as RFC 8187 has it.
+
+    Args:
+        filename: what the user is to call it.
+        content_type: its media type.
+        disposition: `"attachment"` makes one of anything; `"inline"` is what those types are without it.
+        separate_origin: whether `"inline"` may show active content, too: HTML, SVG, XML and the like.
     """
-    kind = "inline" if _is_shown(_media_type(content_type)) else "attachment"
+    media_type = _media_type(content_type)
+    shown = _is_shown(media_type) or (separate_origin and disposition == "inline" and is_active(media_type))
+    kind = "inline" if shown and disposition != "attachment" else "attachment"
     if _PLAIN(filename):
         return f'{kind}; filename="{filename}"'
     name = sanitise(filename)
@@ -72,64 +123,88 @@ def entity_tag(checksum: str | None, etag: str | None) -> str | None:
     return None
 
 
-def respond(
-    method: str,
-    asked: Mapping[str, str],
-    *,
-    size: int,
-    content_type: str,
-    filename: str,
-    etag: str | None,
-    last_modified: float | None,
-    max_age: float,
-) -> Answer:
-    """What to answer to `GET` or `HEAD`, for an object that exists.
+def while_it_is_good(seconds: float) -> str:
+    """`Cache-Control` of what a URL serves that ends in so many seconds: its client may keep it, and no shared cache.
 
-    One range is answered with 206; several, or a malformed one, with the whole, as 14.2 permits.
+    Never for longer than that: what is kept is not asked for again.
+    """
+    return f"private, max-age={max(0, int(seconds))}"
+
+
+def respond(method: str, asked: Mapping[str, str], what: Representation) -> Answer:
+    """What to answer to somebody who asks for an object that exists.
+
+    Ranges are honoured of `GET`, see `lading.ranges.spans`, and conditions of `GET` and `HEAD`; to any other method,
+    which the application has chosen to answer with a file, the whole is sent. What is refused is told by a problem
+    document (RFC 9457).
 
     Args:
-        method: `"GET"` or `"HEAD"`.
+        method: of the request.
         asked: the headers of the request, names in lower case; several of one name joined by `", "`.
-        size: of the object, in bytes.
-        content_type: its media type; one that is malformed is served as `application/octet-stream`.
-        filename: what the user called it.
-        etag: see `entity_tag`.
-        last_modified: in seconds since the epoch, UTC.
-        max_age: for how many seconds the client may keep the answer, and no shared cache may.
+        what: the file.
     """
-    modified = _whole_second(last_modified)
-    headers = [("accept-ranges", "bytes"), ("cache-control", f"private, max-age={max(0, int(max_age))}")]
-    if etag is not None:
-        headers.append(("etag", etag))
+    if method not in ("GET", "HEAD"):
+        asked = {}
+    modified = _whole_second(what.last_modified)
+    validators = _validators(what, modified)
+    status = _precondition(asked, what.etag, modified)
+    if status == 304:
+        return Answer(304, [*validators, ("cache-control", what.cache_control)])
+    if status == 412:
+        return _refused(method, 412, "precondition-failed", "this is not the version that was asked for", validators)
+    ranged = method == "GET" and _same(asked.get("if-range"), what.etag, modified)
+    found = spans(asked.get("range", ""), what.size) if ranged else None
+    if found == []:
+        evidence = [*validators, ("content-range", f"bytes */{what.size}")]
+        return _refused(method, 416, "range-not-satisfiable", f"the file ends at {what.size} bytes", evidence)
+    return _sent(method, what, [*validators, ("cache-control", what.cache_control)], found)
+
+
+def _validators(what: Representation, modified: int | None) -> list[tuple[str, str]]:
+    headers = [("accept-ranges", "bytes")]
+    if what.etag is not None:
+        headers.append(("etag", what.etag))
     if modified is not None:
         headers.append(("last-modified", formatdate(modified, usegmt=True)))
-    status = _precondition(asked, etag, modified)
-    if status == 304:
-        return Answer(304, headers)
-    headers += (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
-    if status == 412:
-        return Answer(412, [*headers, ("content-length", "0")])
-    start, stop = 0, size
-    span = (
-        _span(asked.get("range", ""), size)
-        if method == "GET" and _same(asked.get("if-range"), etag, modified)
-        else None
-    )
-    if span is not None:
-        start, stop = span
-        if start == stop:
-            return Answer(416, [*headers, ("content-range", f"bytes */{size}"), ("content-length", "0")])
-        headers.append(("content-range", f"bytes {start}-{stop - 1}/{size}"))
-    media_type = _media_type(content_type)
+    return headers
+
+
+def _refused(method: str, status: int, name: str, detail: str, headers: list[tuple[str, str]]) -> Answer:
+    problem = Problem(type=PREFIX + name, title=HTTPStatus(status).phrase, status=status, detail=detail)
+    document = problem.encode()
+    headers = [*headers, *problem.headers.items(), ("content-length", str(len(document))), *_ALWAYS]
+    return Answer(status, headers, after=b"" if method == "HEAD" else document)
+
+
+def _sent(
+    method: str, what: Representation, headers: list[tuple[str, str]], found: Sequence[tuple[int, int]] | None
+) -> Answer:
+    """The file, or those of its bytes that were asked for."""
+    media_type = _media_type(what.content_type)
+    content_type = _named(media_type)
+    parts, after = [Part(b"", 0, what.size)], b""
+    if found is not None and len(found) > 1:
+        content_type, parts, after = multipart(found, what.size, content_type)
+    elif found is not None:
+        start, stop = found[0]
+        parts = [Part(b"", start, stop)]
+        headers.append(("content-range", f"bytes {start}-{stop - 1}/{what.size}"))
+    length = sum(len(part.before) + part.stop - part.start for part in parts) + len(after)
     headers += (
-        ("content-type", f"{media_type}; charset=utf-8" if media_type == "text/plain" else media_type),
-        ("content-length", str(stop - start)),
-        ("content-disposition", content_disposition(filename, media_type)),
+        ("content-type", content_type),
+        ("content-length", str(length)),
+        (
+            "content-disposition",
+            content_disposition(what.filename, media_type, what.disposition, separate_origin=what.separate_origin),
+        ),
         ("content-security-policy", _NO_SCRIPTS if media_type.startswith(_UNBOXED_FAMILIES) else _SANDBOX),
+        ("cross-origin-resource-policy", what.embedding),
+        *_ALWAYS,
     )
-    if method == "HEAD":
-        start = stop
-    return Answer(200 if span is None else 206, headers, start, stop)
+    status = 200 if found is None else 206
+    if method == "HEAD" or length == 0:
+        return Answer(status, headers)
+    return Answer(status, headers, parts, after)
 
 
 def _precondition(asked: Mapping[str, str], etag: str | None, modified: int | None) -> int | None:
@@ -169,27 +244,20 @@ def _same(validator: str | None, etag: str | None, modified: int | None) -> bool
     return modified is not None and _seconds(validator) == modified
 
 
-def _span(asked: str, size: int) -> tuple[int, int] | None:
-    """The bytes that `Range` (14.1.2) asks for; `None` where it is to be ignored, an empty span where there are none.
-
-    Of an empty object every range is ignored: some clients ask for one with every request.
-    """
-    match = _RANGE(asked)
-    if match is None or size == 0:
-        return None
-    first, last = match.groups()
-    if not first:
-        return (max(size - int(last), 0), size) if last else None
-    start, stop = int(first), int(last) + 1 if last else size
-    if last and stop <= start:
-        return None
-    return min(start, size), min(stop, size) if start < size else size
-
-
 def _media_type(content_type: str) -> str:
     """A media type without parameters, fit for a header (RFC 6838, section 4.2)."""
     bare = content_type.partition(";")[0].strip().lower()
-    return bare if _TYPE(bare) else "application/octet-stream"
+    return bare if _TYPE(bare) else _UNKNOWN
+
+
+def _named(media_type: str) -> str:
+    """The `Content-Type` of a media type. JavaScript is not called so, or any page of the origin could load it as such.
+
+    `nosniff` lets no page run what goes by another name (Fetch, section 3.6).
+    """
+    if canonical(media_type) == "text/javascript":
+        return _UNKNOWN
+    return f"{media_type}; charset=utf-8" if media_type == "text/plain" else media_type
 
 
 def _is_shown(media_type: str) -> bool:
