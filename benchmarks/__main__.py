@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks import commit, imports, loading, sweep, transfer
+from benchmarks import commit, download, imports, loading, signing, sweep, transfer, upload
 from benchmarks.harness import report
 
 ALL = {
@@ -11,6 +11,9 @@ ALL = {
     "loading": loading.results,
     "imports": imports.results,
     "sweep": sweep.results,
+    "signing": signing.results,
+    "upload": upload.results,
+    "download": download.results,
 }
 
 

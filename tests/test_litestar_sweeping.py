@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from lading import FileObject, Storages, StoredObject
 from lading.backends.obstore import ObstoreBackend
 from lading.errors import ConfigurationError
-from lading.litestar import LadingPlugin
+from lading.litestar import LadingConfig, LadingPlugin
 from lading.orm.outbox import Outbox
 from lading.sweeper import Sweeper
 from lading.testing import Fault, FaultyBackend
@@ -58,7 +58,9 @@ class World:
 
     def plugin(self, **options: Any) -> LadingPlugin:
         sweeper = Sweeper(self.theirs, Base.metadata)
-        return LadingPlugin(SECRET, storages=storages, **{"sweeper": sweeper, "sweep_every": OFTEN, **options})
+        return LadingPlugin(
+            LadingConfig(SECRET, storages=storages, **{"sweeper": sweeper, "sweep_every": OFTEN, **options})
+        )
 
     def app(self, plugin: LadingPlugin | None = None, **options: Any) -> Litestar:
         # Litestar's logging would take pytest's handler away.
@@ -223,7 +225,7 @@ from litestar import Litestar
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from lading.litestar import LadingPlugin
+from lading.litestar import LadingConfig, LadingPlugin
 from lading.sweeper import Sweeper
 from tests.test_litestar_sweeping import SECRET, Base, storages
 
@@ -231,7 +233,8 @@ url = os.environ["DATABASE"]
 engine = create_async_engine(url) if "async" in url or "aiosqlite" in url else create_engine(url)
 storages.register_backend(os.environ["STORE"], key="store")
 sweeper = Sweeper(engine, Base.metadata)
-app = Litestar(plugins=[LadingPlugin(SECRET, storages=storages, sweeper=sweeper, sweep_every=timedelta(seconds=0.1))])
+config = LadingConfig(SECRET, storages=storages, sweeper=sweeper, sweep_every=timedelta(seconds=0.1))
+app = Litestar(plugins=[LadingPlugin(config)])
 """
 
 

@@ -1,9 +1,9 @@
 """`FileObject` as a field of pydantic models."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import msgspec
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -13,7 +13,10 @@ from lading.record import FileRecord
 
 File = TypeVar("File")
 
-_refusing: ContextVar[bool] = ContextVar("lading.pydantic.refusing", default=False)
+Reader: TypeAlias = Callable[[type[Any], object], Any]
+"""Makes a file of what a client sent for one; a `ValueError` of its is a validation error, others pass through."""
+
+_reader: ContextVar[Reader | None] = ContextVar("lading.pydantic.reader", default=None)
 
 
 def core_schema(cls: type[File]) -> CoreSchema:
@@ -21,7 +24,8 @@ def core_schema(cls: type[File]) -> CoreSchema:
 
     A `FileObject` passes as it is. A mapping is taken for a record that the application itself has serialised before:
     the file counts as owned by a row, and on another row it becomes a copy. So a field that a client fills must not be
-    a `FileObject`, or the client could name any object; `lading.litestar` refuses records in request bodies.
+    a `FileObject`, or the client could name any object. `lading.litestar` reads request bodies with a rule of its own:
+    there a file is what was uploaded, and a record is refused.
 
     In JSON a file is its record; `model_dump()` in python mode leaves the `FileObject`. A pending file has no record,
     and serialising it raises `PydanticSerializationError`.
@@ -31,10 +35,10 @@ def core_schema(cls: type[File]) -> CoreSchema:
     def validate(value: object) -> File:
         if isinstance(value, cls):
             return value
+        if (reader := _reader.get()) is not None:
+            return _of_client(reader, cls, value)
         if not isinstance(value, Mapping):
             raise PydanticCustomError("file_object", "Input should be a FileObject or its record")
-        if _refusing.get():
-            raise PydanticCustomError("file_object_refused", "A stored file cannot be named by a client")
         return cast("File", file.from_dict(value))  # its RecordError is a ValueError: pydantic reports it
 
     def described(mode: str, schema: dict[str, Any]) -> CoreSchema:
@@ -62,10 +66,28 @@ def record_schema() -> dict[str, Any]:
 
 
 @contextmanager
-def refusing_records() -> Generator[None, None, None]:
-    """While this lasts no mapping passes for a `FileObject`: what is validated comes from a client."""
-    token = _refusing.set(True)
+def reading(reader: Reader) -> Generator[None, None, None]:
+    """While this lasts every value for a `FileObject` that is none goes through `reader`: it comes from a client."""
+    token = _reader.set(reader)
     try:
         yield
     finally:
-        _refusing.reset(token)
+        _reader.reset(token)
+
+
+@contextmanager
+def refusing_records() -> Generator[None, None, None]:
+    """While this lasts no record passes for a `FileObject`: what is validated comes from a client."""
+    with reading(_refuse):
+        yield
+
+
+def _refuse(kind: type[Any], value: object) -> NoReturn:
+    raise ValueError("A stored file cannot be named by a client")
+
+
+def _of_client(reader: Reader, kind: type[File], value: object) -> File:
+    try:
+        return cast("File", reader(kind, value))
+    except ValueError as error:
+        raise PydanticCustomError("file_object_refused", "{reason}", {"reason": str(error)}) from error

@@ -1,5 +1,8 @@
-"""lading in a Litestar application: signed URLs for every backend, and files in responses."""
+"""lading in a Litestar application: files in and out of handlers, signed URLs for every store, direct uploads."""
 
+from lading.litestar.config import DirectUploads, LadingConfig
+from lading.litestar.downloads import Download
 from lading.litestar.plugin import LadingPlugin
+from lading.orm.policies import UploadTo
 
-__all__ = ["LadingPlugin"]
+__all__ = ["DirectUploads", "Download", "LadingConfig", "LadingPlugin", "UploadTo"]

@@ -1,83 +1,201 @@
-"""The route that serves what signed URLs grant."""
+"""Files on their way out of a Litestar application, and what is put to signed URLs: the doors to `lading.asgi`."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from litestar import HttpMethod, Request
+from litestar import HttpMethod, Request, Response
+from litestar.background_tasks import BackgroundTask, BackgroundTasks
+from litestar.datastructures import Cookie
+from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.response.base import ASGIResponse
-from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Receive, Scope, Send
 
-from lading import clock
-from lading.ops.retry import Retrying
-from lading.serving import Answer, respond
+from lading.asgi import FileResponse, FileServer
+from lading.asgi.reply import Reply
+from lading.file import FileObject
+from lading.litestar import openapi, problems
+from lading.record import Disposition
+from lading.serving import Embedding
 from lading.signer import UrlSigner
 from lading.storages import Storages
-from lading.worlds import asyncio_world
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+    from litestar.types import TypeEncodersMap
+
+# Whoever has a signed URL needs no other permission, and no page of another's can have one to forge a request with.
+_OPEN = {"exclude_from_auth": True, "exclude_from_csrf": True}
+
+# But guards may want to know who that is.
+_GUARDED = {"exclude_from_csrf": True}
 
 
-class Download(ASGIStreamingResponse):
-    """A stream that stops the store's read as soon as it is over, also where the client has gone away."""
+class Download(Response[bytes]):
+    """A stored file as the response of a handler, behind the application's guards.
 
-    def __init__(self, answer: Answer, first: bytes, rest: AsyncIterator[bytes]) -> None:
-        super().__init__(  # pyright: ignore[reportUnknownMemberType]  # StreamType is generic, and bare in Litestar
-            status_code=answer.status, headers=dict(answer.headers), iterator=_after(first, rest)
+    It is a `lading.asgi.FileResponse`, which says what the arguments are, with the cookies, headers and background task
+    that Litestar adds. Of headers that both have, those of the file stay. Errors are raised, so the exception handlers
+    of the application answer them; with `LadingPlugin` they become problem documents. A handler that is to answer
+    `HEAD` too says so: `@route(path, http_method=["GET", "HEAD"])`.
+
+    Raises:
+        PendingFile: the file is not stored.
+    """
+
+    def __init__(
+        self,
+        file: FileObject,
+        *,
+        disposition: Disposition | None = None,
+        filename: str | None = None,
+        content_type: str | None = None,
+        cache_control: str = "private, no-cache",
+        embedding: Embedding = "same-site",
+        separate_origin: bool = False,
+        background: BackgroundTask | BackgroundTasks | None = None,
+        cookies: Sequence[Cookie] | None = None,
+    ) -> None:
+        super().__init__(b"", background=background, cookies=cookies)
+        self._response = FileResponse(
+            file,
+            disposition=disposition,
+            filename=filename,
+            content_type=content_type,
+            cache_control=cache_control,
+            embedding=embedding,
+            separate_origin=separate_origin,
         )
-        self._rest = rest
+
+    def to_asgi_response(
+        self,
+        app: "Litestar | None",
+        request: Request[Any, Any, Any],
+        *,
+        background: BackgroundTask | BackgroundTasks | None = None,
+        cookies: Iterable[Cookie] | None = None,
+        encoded_headers: Iterable[tuple[bytes, bytes]] | None = None,
+        headers: dict[str, str] | None = None,
+        is_head_response: bool = False,
+        media_type: MediaType | str | None = None,
+        status_code: int | None = None,
+        type_encoders: "TypeEncodersMap | None" = None,
+    ) -> ASGIResponse:
+        return _Sending(
+            self._response,
+            background=self.background or background,
+            cookies=[*self.cookies, *(cookies or ())],
+            headers={**(headers or {}), **self.headers},
+        )
+
+
+class _Sending(ASGIResponse):
+    """What has an application's headers and cookies, and asks for the file when it is sent."""
+
+    def __init__(self, response: FileResponse, **options: Any) -> None:
+        super().__init__(is_head_response=True, **options)  # which sets no headers of its own
+        self._response = response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            close = getattr(self._rest, "aclose", None)
-            if close is not None:
-                await close()
+        reply = await self._response.respond(scope, receive)
+        mine = {name for name, _ in reply.headers}
+        reply.headers += [header for header in _decoded(self) if header[0].lower() not in mine]
+        await reply(scope, receive, send)
+        await self.after_response()
 
 
-def download_route(path: str, signer: UrlSigner, storages: Storages) -> HTTPRouteHandler:
-    """`GET` and `HEAD` of `{path}/{token}/{filename}`; the token is the permission, so authentication is left out."""
+class _Replying(ASGIResponse):
+    """A reply as a response of Litestar, to which the application's hooks may add."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(status_code=reply.status, headers=reply.headers, is_head_response=True)
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._reply.headers = _decoded(self)
+        await self._reply(scope, receive, send)
+
+
+def _decoded(response: ASGIResponse) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.encode_headers()]
+
+
+def prepare(handler: HTTPRouteHandler, uncompressed: str) -> None:
+    """Describe a handler that returns a `Download`, and leave it out of compression, which knows no ranges.
+
+    Args:
+        handler: any.
+        uncompressed: the key of the application's `CompressionConfig.exclude_opt_key`.
+    """
+    returned = handler.parsed_fn_signature.return_type
+    if not any(kind.is_subclass_of(Download) for kind in (returned, *returned.inner_types)):
+        return
+    handler.opt[uncompressed] = True
+    if returned.is_subclass_of(Download):
+        handler.media_type = handler.media_type or "application/octet-stream"
+        handler.response_description = handler.response_description or "The file"
+        handler.responses = {**_ANSWERS, **openapi.problem_responses(404, 412, 416, 503), **(handler.responses or {})}
+
+
+_ANSWERS = {
+    206: ResponseSpec(
+        data_container=bytes,
+        description="The ranges that were asked for",
+        media_type="application/octet-stream",
+        generate_examples=False,
+    ),
+    304: ResponseSpec(data_container=None, description="The client has it already"),
+}
+
+
+def download_route(
+    path: str,
+    signer: UrlSigner,
+    storages: Storages,
+    *,
+    server: FileServer | None = None,
+    guards: Sequence[Any] = (),
+) -> HTTPRouteHandler:
+    """`GET` and `HEAD` of `{path}/{token}/{filename}`; the token is the permission.
+
+    Without guards the application's authentication is left out.
+
+    Args:
+        path: the signer's, below that of the application.
+        signer: made the URLs.
+        storages: the registry of the backends.
+        server: serves them; by default one that is a proxy.
+        guards: of Litestar, asked besides the token.
+    """
+    serving = server or FileServer(signer, storages)
 
     async def download(request: Request[Any, Any, Any]) -> ASGIResponse:
-        grant = signer.read(request.path_params["token"])
-        driver = Retrying(storages.get_backend(grant.backend), asyncio_world)
-        info = await driver.head(grant.path) if grant.size is None else None
-        answer = respond(
-            request.method,
-            _headers(request),
-            size=info.size if info is not None else grant.size or 0,
-            content_type=grant.content_type,
-            filename=grant.filename,
-            etag=grant.etag,
-            last_modified=grant.last_modified,
-            max_age=grant.expires_at - clock.now(),
-        )
-        if answer.start == answer.stop:
-            if info is None:  # an answer about an object says that it exists
-                await driver.head(grant.path)
-            return ASGIResponse(status_code=answer.status, headers=answer.headers, is_head_response=True)
-        # The first chunk is read before the response begins: a missing object is then still a 404.
-        chunks = driver.read(grant.path, answer.start, answer.stop)
-        return Download(answer, await anext(chunks, b""), chunks)
+        return _Replying(await serving.respond(request.scope, request.receive))
 
     return HTTPRouteHandler(
         f"{path}/{{token:str}}/{{filename:str}}",
         http_method=[HttpMethod.GET, HttpMethod.HEAD],
+        guards=list(guards),
         name=f"lading:{path}",
         include_in_schema=False,
-        opt={"exclude_from_auth": True},
+        exception_handlers=problems.on_our_routes(),
+        opt=_GUARDED if guards else _OPEN,
     )(download)
 
 
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
+def put_route(path: str, server: FileServer, *, guards: Sequence[Any] = ()) -> HTTPRouteHandler:
+    """`PUT` to `{path}/uploads/{token}`, which a signed upload grants; the same holds of guards and authentication."""
 
+    async def put(request: Request[Any, Any, Any]) -> ASGIResponse:
+        return _Replying(await server.respond(request.scope, request.receive))
 
-def _headers(request: Request[Any, Any, Any]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in request.scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+    return HTTPRouteHandler(
+        f"{path}/uploads/{{token:str}}",
+        http_method=HttpMethod.PUT,
+        guards=list(guards),
+        name=f"lading:{path}:put",
+        include_in_schema=False,
+        exception_handlers=problems.on_our_routes(),
+        opt=_GUARDED if guards else _OPEN,
+    )(put)

@@ -1,38 +1,49 @@
 """`LadingPlugin`: what a Litestar application needs to know about files."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 from litestar.config.app import AppConfig
+from litestar.di import Provide
 from litestar.openapi.spec import Schema
-from litestar.plugins import InitPlugin, OpenAPISchemaPlugin
+from litestar.plugins import InitPlugin, OpenAPISchemaPlugin, ReceiveRoutePlugin
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.typing import FieldDefinition
 
+from lading.asgi import FileServer
 from lading.errors import ConfigurationError
 from lading.file import FileObject
-from lading.litestar import bodies, problems
-from lading.litestar.downloads import download_route
+from lading.litestar import bodies, current, downloads, fields, limits, openapi, problems, staged
+from lading.litestar.config import LadingConfig
+from lading.litestar.direct import Direct, Waiting, upload_route
+from lading.litestar.hints import hints_route
+from lading.litestar.streaming import Streaming
 from lading.litestar.sweeping import Sweeping
+from lading.policy import Policy
 from lading.record import FileRecord
 from lading.signer import UrlSigner
-from lading.storages import Storages, storages
-from lading.sweeper import Sweeper
+from lading.storages import Storages
 from lading.tokens import Tokens
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
 
 
-class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
-    """Signed URLs for stores that have none, the route that serves them, and `FileObject` in responses and OpenAPI.
+_UNCOMPRESSED = "lading_uncompressed"
 
-    A `FileObject` serialises as its record; one in a request body is refused with 400, because a client must not name
-    an object. lading's errors become problem documents (RFC 9457) with the right status, unless the application handles
-    them. An application may have several of these plugins, each with a path and a registry of its own.
+
+class LadingPlugin(InitPlugin, ReceiveRoutePlugin, OpenAPISchemaPlugin):
+    """Files in and out of a Litestar application, as its `LadingConfig` says.
+
+    Out: signed URLs for every store, the routes that serve them, and `FileObject` in responses, as its record. In: a
+    field of a request body that is a `FileObject` takes an uploaded file, or the id of a direct upload; one that is
+    `Annotated[FileObject, UploadTo(Document.file)]` is stored as it arrives, under the rules of that column, and
+    deleted when the request ends and no row has taken it. A record in a request body is refused: a client must not
+    name an object. lading's errors become problem documents (RFC 9457), unless the application handles them.
+
+    An application may have several of these plugins, each with a path, a name and a registry of its own.
 
     With a sweeper, the application deletes in the background what its outbox holds, while it runs: in a task, or with a
     sync engine in a thread. Any number of processes may do so at once. A database or store that fails does not end it,
@@ -41,56 +52,117 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
     From the application's creation on, the registry signs with this plugin, in and out of requests; the last one wins.
 
     Args:
-        secret: at least 16 random bytes that sign the URLs; of several, newest first, the first signs and all are good.
-        path: where signed URLs are served, below the application's own path. It needs no authentication: the URL is it.
-        storages: the registry of the backends.
-        base_url: scheme, host and whatever a proxy puts before the application; without it signed URLs are relative.
-        sweeper: drains the outbox of its tables. Applications that share this plugin drain once, in the first of them.
-        sweep_every: the time between two drains, more or less.
+        config: all that there is to say.
 
     Raises:
-        ConfigurationError: the secret is too short, `path` or `base_url` is none, or `sweep_every` is not positive; or,
-            when the application is made, the sweeper's tables have no outbox.
+        ConfigurationError: the secret is too short, or `base_url` is none; or, when the application is made, another
+            of its plugins has the path or the name, or the sweeper's tables have no outbox; or, when it starts, direct
+            uploads have nowhere to go.
     """
 
-    __slots__ = ("_base_url", "_path", "_storages", "_sweeping", "_tokens")
+    __slots__ = ("_streaming", "_sweeping", "_tokens", "_uncompressed", "config")
 
-    def __init__(
-        self,
-        secret: str | bytes | Sequence[str | bytes],
-        path: str = "/files",
-        *,
-        storages: Storages = storages,
-        base_url: str | None = None,
-        sweeper: Sweeper | None = None,
-        sweep_every: timedelta = timedelta(minutes=1),
-    ) -> None:
-        if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?", path):
-            raise ConfigurationError(
-                f"the path of LadingPlugin is one or more plain segments, such as '/files': {path!r}"
-            )
-        self._tokens = Tokens(secret)
-        self._path = path.rstrip("/")
-        self._storages = storages
-        self._base_url = base_url
-        self._sweeping = None if sweeper is None else Sweeping(sweeper, sweep_every)
-        UrlSigner(self._tokens, self._path, base_url=base_url)
+    def __init__(self, config: LadingConfig) -> None:
+        self.config = config
+        self._tokens = Tokens(config.secret)
+        self._streaming = Streaming(config.admission(), config.pace, Policy(storages=config.storages))
+        self._sweeping = None if config.sweeper is None else Sweeping(config.sweeper, config.sweep_every)
+        self._uncompressed = ""
+        self._signer(config.path)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        above = app_config.path.strip("/")
-        mounted = f"/{above}{self._path}" if above else self._path
-        signer = UrlSigner(self._tokens, mounted, base_url=self._base_url)
-        self._storages.signer = signer
-        app_config.route_handlers.append(download_route(self._path, signer, self._storages))
-        app_config.type_encoders = {FileObject: FileObject.to_dict, **(app_config.type_encoders or {})}
-        app_config.type_decoders = [*(app_config.type_decoders or ()), (bodies.is_file, bodies.refuse)]
-        app_config.signature_namespace.setdefault("FileObject", FileObject)
-        app_config.plugins.append(bodies.RecordsRefused())
+        config = self.config
+        self._check_neighbours(app_config)
+        path, above = config.path.rstrip("/"), app_config.path.strip("/")
+        mounted = f"/{above}{path}" if above else path
+        signer = self._signer(mounted)
+        config.storages.signer = signer
+        direct = self._add_routes(app_config, path, signer)
+        bodies.register(app_config, None if direct is None else direct.read, config.storages)
+        openapi.register(app_config)
         problems.register(app_config)
+        app_config.type_encoders = {FileObject: FileObject.to_dict, **(app_config.type_encoders or {})}
+        app_config.signature_namespace = {
+            "FileObject": FileObject,
+            "Storages": Storages,
+            **app_config.signature_namespace,
+        }
+        app_config.dependencies = {
+            config.name: Provide(lambda: config.storages, sync_to_thread=False),
+            **app_config.dependencies,
+        }
+        app_config.state[config.name] = config.storages
+        app_config.middleware = [current.remembering, staged.removing, *app_config.middleware]
         if self._sweeping is not None:
             self._sweeping.register(app_config)
-        _never_compress(app_config, mounted)
+        self._uncompressed = _never_compress(app_config, mounted)
         return app_config
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Prepare the handlers whose bodies have files, and those that return one."""
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            downloads.prepare(handler, self._uncompressed)
+            found = fields.of(handler)
+            if found is not None:
+                self._streaming.attach(handler, found)
+                bodies.prepare(handler, found)
+                limits.apply(handler, found, self._streaming.otherwise)
+                openapi.describe(handler, found, direct=self.config.direct_uploads is not None)
+
+    def _signer(self, path: str) -> UrlSigner:
+        config = self.config
+        return UrlSigner(
+            self._tokens,
+            path,
+            base_url=config.base_url,
+            longest=config.longest,
+            always=config.urls != "store",
+            separate_origin=config.separate_origin,
+        )
+
+    def _add_routes(self, app_config: AppConfig, path: str, signer: UrlSigner) -> Direct | None:
+        config = self.config
+        policies = config.policies()
+        server = FileServer(
+            signer,
+            config.storages,
+            mode="redirect" if config.urls == "redirect" else "proxy",
+            policies=policies,
+            admission=self._streaming.admission,
+            pace=config.pace,
+        )
+        routes = app_config.route_handlers
+        if config.downloads:
+            routes.append(
+                downloads.download_route(path, signer, config.storages, server=server, guards=config.download_guards)
+            )
+        if config.uploads:
+            routes.append(downloads.put_route(path, server, guards=config.upload_guards))
+        direct = None
+        if config.direct_uploads is not None and config.sweeper is not None:
+            direct = Direct(
+                config.direct_uploads,
+                policies,
+                signer,
+                Waiting(config.sweeper.engine, config.outbox()),
+                serves=config.uploads,
+                through_us=config.urls == "proxy",
+            )
+            routes.append(upload_route(path, direct, config.direct_uploads))
+            app_config.on_startup.append(direct.check)
+        if config.hints and policies:
+            routes.append(hints_route(path, policies, config.hint_guards, direct=direct is not None))
+        return direct
+
+    def _check_neighbours(self, app_config: AppConfig) -> None:
+        for plugin in app_config.plugins:
+            if isinstance(plugin, LadingPlugin) and plugin is not self:
+                theirs, mine = plugin.config, self.config
+                if theirs.path.rstrip("/") == mine.path.rstrip("/") or theirs.name == mine.name:
+                    raise ConfigurationError(
+                        "each LadingPlugin of an application has a path and a name of its own; two have "
+                        f"{mine.path!r} and {mine.name!r}"
+                    )
 
     @staticmethod
     def is_plugin_supported_type(value: object) -> bool:
@@ -110,11 +182,17 @@ class LadingPlugin(InitPlugin, OpenAPISchemaPlugin):
         )
 
 
-def _never_compress(config: AppConfig, path: str) -> None:
-    """Compression would drop Content-Length and break ranges and strong tags, and most files are compressed already."""
+def _never_compress(config: AppConfig, path: str) -> str:
+    """Compression would drop Content-Length and break ranges and strong tags, and most files are compressed already.
+
+    Returns:
+        The key of a handler's `opt` that leaves it out of compression.
+    """
     compression = config.compression_config
     if compression is None:
-        return
+        return _UNCOMPRESSED
     excluded = compression.exclude or []
     patterns = [excluded] if isinstance(excluded, str) else excluded
-    config.compression_config = replace(compression, exclude=[*patterns, f"^{re.escape(path)}/"])
+    key = compression.exclude_opt_key or _UNCOMPRESSED
+    config.compression_config = replace(compression, exclude=[*patterns, f"^{re.escape(path)}/"], exclude_opt_key=key)
+    return key

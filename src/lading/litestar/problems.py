@@ -1,49 +1,70 @@
-"""lading's refusals as problem documents (RFC 9457)."""
+"""lading's refusals as answers of a Litestar application."""
 
 from http import HTTPStatus
 from typing import Any, cast
 
 from litestar import Request, Response
 from litestar.config.app import AppConfig
+from litestar.exceptions import HTTPException, InternalServerException
 
 from lading.errors import (
-    ExpiredToken,
+    ClientGone,
     InvalidToken,
     LadingError,
-    ObjectExists,
-    ObjectNotFound,
+    MalformedBody,
+    NotUploaded,
     Refused,
+    RequestError,
     StoreError,
-    TooLarge,
-    TypeNotAllowed,
 )
+from lading.problems import Problem, problem_of
 
-STATUS: dict[type[LadingError], int] = {
-    ExpiredToken: 410,
-    InvalidToken: 403,
-    TooLarge: 413,
-    TypeNotAllowed: 415,
-    Refused: 422,
-    ObjectNotFound: 404,
-    ObjectExists: 409,
-    StoreError: 503,
-}
-"""The nearest of an error's classes decides; what is not here is the application's own fault, and stays a 500."""
+_GONE = "client disconnected prematurely"
+"""What Litestar says when it reads a body, with 500; where a client has closed its half alone, it gets the answer."""
 
 
-def problem(request: Request[Any, Any, Any], error: LadingError) -> Response[dict[str, Any]]:
-    """What a client is told; of a store's errors only that there was one, because they name paths and hosts."""
-    status = HTTPStatus(next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS))
-    document: dict[str, Any] = {"title": status.phrase, "status": status.value}
-    if isinstance(error, Refused):
-        document |= {"detail": str(error), "limit": error.limit, "actual": error.actual}
-    elif isinstance(error, InvalidToken):
-        document["detail"] = str(error)
-    return Response(document, status_code=status, media_type="application/problem+json")
+def answer(request: Request[Any, Any, Any], error: LadingError) -> Response[bytes]:
+    """The problem document of an error."""
+    problem = problem_of(error)
+    if problem is None:
+        raise error
+    headers = problem.headers
+    return Response(
+        problem.encode(), status_code=problem.status, media_type=headers.pop("content-type"), headers=headers
+    )
 
 
 def register(config: AppConfig) -> None:
     """Answer lading's errors, where the application has said nothing about them."""
     own = cast("dict[Any, Any]", config.exception_handlers)  # pyright: ignore[reportUnknownMemberType]
     if LadingError not in own:
-        config.exception_handlers = {InvalidToken: problem, Refused: problem, StoreError: problem, **own}
+        kinds = (InvalidToken, NotUploaded, Refused, RequestError, StoreError)
+        config.exception_handlers = {**dict.fromkeys(kinds, answer), RecursionError: too_deep, **own}
+
+
+def too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+    """The problem document of JSON that is nested deeper than msgspec decodes, which Litestar makes a 500 of."""
+    if "deserializing" not in str(error):
+        raise error
+    return answer(request, MalformedBody("the body is nested too deeply"))
+
+
+def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """The problem document of what Litestar, or a guard, refuses on a route of ours."""
+    if isinstance(error, InternalServerException) and error.detail == _GONE:
+        return answer(request, ClientGone("the client went away before its request had come in whole"))
+    status = HTTPStatus(error.status_code)
+    problem = Problem(type="about:blank", title=status.phrase, status=status.value, detail=_detail(error))
+    headers = problem.headers | dict(error.headers or {})
+    return Response(problem.encode(), status_code=status.value, media_type=headers.pop("content-type"), headers=headers)
+
+
+def _detail(error: HTTPException) -> str:
+    """What was wrong, with each field of the request that was."""
+    extra = cast("list[dict[str, Any]]", error.extra) if isinstance(error.extra, list) else []
+    return "; ".join([error.detail, *(f"{each.get('key', 'body')}: {each.get('message')}" for each in extra)])
+
+
+def on_our_routes() -> dict[Any, Any]:
+    """The exception handlers of routes that lading adds."""
+    return {HTTPException: http}

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from threading import Event, Lock, Thread
 
 from litestar import Litestar
 from litestar.config.app import AppConfig
+from litestar.plugins import InitPlugin
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from lading.errors import ConfigurationError
@@ -35,7 +36,7 @@ class Sweeping:
         if Outbox.of(self._sweeper.metadata) is None:
             raise ConfigurationError("the tables of LadingPlugin's sweeper have no outbox: make one, Outbox(metadata)")
         config.on_startup.append(self._start)
-        config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType]  # bare in Litestar
+        config.plugins.append(_Last(self._lifespan))
 
     async def _start(self, app: Litestar) -> None:
         with self._lock:
@@ -78,3 +79,14 @@ class Sweeping:
             await asyncio.to_thread(thread.join)
 
         return end
+
+
+class _Last(InitPlugin):
+    """Adds what is to end before what the other plugins add, which may close the engine; it is put behind them."""
+
+    def __init__(self, lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]) -> None:
+        self._lifespan = lifespan
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.lifespan.append(self._lifespan)  # pyright: ignore[reportUnknownMemberType]  # bare in Litestar
+        return app_config
