@@ -1,60 +1,52 @@
-"""The page: what a browser needs beside the guide's application, put onto it.
+"""What a browser needs beside the application, put onto it: a page, which is a client like any other.
 
-Uploading, replacing and deleting are the guide's own handlers. Nobody logs in here, so serve it to yourself only.
+Nobody logs in here, so serve it to yourself only.
 """
 
+import secrets
 from pathlib import Path
-from typing import Annotated
+from urllib.parse import urlsplit
 
-from advanced_alchemy.extensions.litestar import filters, service
-from litestar import get
-from litestar.params import Dependency
+from litestar import Request, get
+from litestar.datastructures import Cookie, State
 from litestar.response import File
 from litestar.static_files import create_static_files_router
-from pydantic import computed_field
 
-from examples.documents.app import Document, DocumentController, DocumentModel, DocumentService, app
+from examples.documents.app import VISITOR, app
+from lading import FileObject
 
 STATIC = Path(__file__).with_name("static")
 
 
-class Listed(Document):
-    """A document with what the page shows of its file; where the object lies is nobody's business."""
+def store() -> str:
+    """The origin that signed URLs lead to; `""` where that is this application."""
+    url = urlsplit(FileObject("local", "x", content=b"", to_filename="x").sign(for_upload=True))
+    return f"{url.scheme}://{url.netloc}" if url.netloc else ""
 
-    @computed_field
-    def filename(self) -> str | None:
-        return self.file.filename if self.file else None
 
-    @computed_field
-    def content_type(self) -> str | None:
-        return self.file.content_type if self.file else None
-
-    @computed_field
-    def size(self) -> int | None:
-        """In bytes."""
-        return self.file.size if self.file else None
-
-    @computed_field
-    def stored_at(self) -> float | None:
-        """In seconds since the epoch, UTC."""
-        return self.file.last_modified if self.file else None
+def policy() -> str:
+    """The page's Content-Security-Policy: scripts and styles of its own, files from where they lie, and no more."""
+    files = f"'self' {store()}".strip()
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors 'none'; connect-src {files}; img-src {files} data:; media-src {files}"
+    )
 
 
 @get("/", include_in_schema=False)
-async def index() -> File:
-    return File(STATIC / "index.html", filename="index.html", media_type="text/html", content_disposition_type="inline")
+async def index(request: Request[object, object, State]) -> File:
+    page = File(STATIC / "index.html", filename="index.html", media_type="text/html", content_disposition_type="inline")
+    page.headers |= {
+        "content-security-policy": policy(),
+        "cross-origin-opener-policy": "same-origin",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-cache",
+    }
+    if VISITOR not in request.cookies:
+        page.cookies.append(Cookie(VISITOR, value=secrets.token_urlsafe(), httponly=True, samesite="strict"))
+    return page
 
 
-@get("/listing", dependencies=DocumentController.dependencies)
-async def listing(
-    documents_service: DocumentService,
-    filters: Annotated[list[filters.FilterTypes], Dependency(skip_validation=True)],
-) -> service.OffsetPagination[Listed]:
-    """The documents, the latest file first."""
-    newest = DocumentModel.file.last_modified.desc()
-    results, total = await documents_service.list_and_count(*filters, order_by=[newest, (DocumentModel.id, False)])
-    return documents_service.to_schema(results, total, filters=filters, schema_type=Listed)
-
-
-for handler in (index, listing, create_static_files_router("/static", [STATIC], include_in_schema=False)):
+for handler in (index, create_static_files_router("/static", [STATIC], include_in_schema=False)):
     app.register(handler)

@@ -2,7 +2,8 @@
 
 - `LADING_EXAMPLE_DATA`: a directory for the database and, by default, the files; `data` beside this module.
 - `LADING_EXAMPLE_STORE`: the URL of the store. `s3://bucket/prefix` is all that S3 needs: credentials, region and
-  endpoint (`AWS_ENDPOINT_URL`) are taken from the environment as by any other client.
+  endpoint (`AWS_ENDPOINT_URL`) are taken from the environment as by any other client. For direct uploads the bucket has
+  to allow the page's origin (CORS) the method `PUT` and the headers `content-type` and `content-disposition`.
 """
 
 import os

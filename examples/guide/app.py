@@ -48,7 +48,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from lading import FileObject, StoredObject, storages
-from lading.litestar import LadingPlugin
+from lading.litestar import LadingConfig, LadingPlugin
 from lading.rules import MB, content_types, max_size
 
 HERE = Path(__file__).resolve().parent
@@ -309,5 +309,5 @@ async def read(request: Request[Any, Any, Any], book_id: UUID) -> dict[str, Any]
 
 app = Litestar(
     route_handlers=[AuthorController, BookController, latest_scan, last_read, read],
-    plugins=[SQLAlchemyPlugin(config=alchemy_config), LadingPlugin(secret=secrets.token_bytes(32))],
+    plugins=[SQLAlchemyPlugin(config=alchemy_config), LadingPlugin(LadingConfig(secrets.token_bytes(32)))],
 )

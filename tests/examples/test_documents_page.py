@@ -1,159 +1,222 @@
-"""The example's page in a browser."""
+"""The example's page in a browser: files on their way in, and what becomes of them."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import json
 from pathlib import Path
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect
 
-SERVE = Path(__file__).resolve().parents[2] / "examples" / "documents" / "serve.py"
-CHROMIUM = Path("/usr/bin/chromium")
+from tests.examples.demo import (
+    Demo,
+    OpenPage,
+    count,
+    pick,
+    row,
+    rows,
+    said,
+    sent,
+    slowly,
+    transfer,
+    transfers,
+    wait_until,
+)
 
-expect.set_options(timeout=15_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server keeps what it is sent."""
-    return tmp_path_factory.mktemp("page")
+WAYS = pytest.mark.parametrize("way", ["straight to the store", "through the application"])
 
 
-@pytest.fixture(scope="module")
-def address(data: Path) -> Iterator[str]:
-    """Where the server listens."""
-    environment = os.environ | {"LADING_EXAMPLE_DATA": str(data), "LADING_EXAMPLE_STORE": ""}
-    command = [sys.executable, str(SERVE), "--port", "0"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().strip().removeprefix("Documents: ")
-        finally:
-            server.terminate()
+def archive(path: Path, size: int) -> Path:
+    """A file of that size, which takes no room."""
+    with path.open("wb") as file:
+        file.write(b"PK\3\4")
+        file.truncate(size)
+    return path
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The page, without documents; an error in its script fails the test."""
-    with httpx.Client(base_url=address) as client:
-        for item in client.get("/listing?pageSize=1000").json()["items"]:
-            client.delete(f"/documents/{item['id']}").raise_for_status()
-    with browser.new_context(locale="en-GB", timezone_id="UTC") as context:
-        context.set_default_timeout(15_000)
-        page = context.new_page()
-        errors: list[object] = []
+def unlimited(page: Page) -> None:
+    """Make the page one that was loaded before there was a limit."""
 
-        def noticed(error: object) -> None:
-            errors.append(error)
+    def forget(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=json.dumps(answer.json() | {"max_size": None, "accept": ""}))
 
-        page.on("pageerror", noticed)
-        page.goto(address)
-        yield page
-    assert errors == []
+    page.route("**/files/policies/*", forget)
 
 
-def sent(name: str, content: bytes) -> FilePayload:
-    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+# a file's life
 
 
-def test_life_on_the_page(page: Page, data: Path) -> None:
+@WAYS
+def test_life_on_the_page(page: Page, local: Demo, way: str) -> None:
     """A person uploads files, sees them, opens one, replaces it and deletes it."""
-    rows = page.get_by_role("list", name="Documents").get_by_role("listitem")
     expect(page.get_by_text("Nothing here yet.")).to_be_visible()
-    page.get_by_label("Choose files").set_input_files([sent("report.txt", b"first edition"), sent("空.txt", b"")])
-    expect(rows).to_have_count(2)
-    expect(page.get_by_role("status").first).to_have_text("2 files")
-    report = rows.filter(has_text="report.txt")
+    page.get_by_label(way).check()
+    pick(page, sent("report.txt", b"first edition"), sent("空.txt", b""))
+    expect(rows(page)).to_have_count(2)
+    expect(count(page)).to_have_text("2 files")
+    report = row(page, "report.txt")
     expect(report).to_contain_text("13 bytes · text/plain · ")
-    expect(rows.filter(has_text="空.txt")).to_contain_text("0 bytes")
-    expect(page.get_by_role("progressbar")).to_have_count(0)
+    expect(row(page, "空.txt")).to_contain_text("0 bytes")
+    expect(transfers(page)).to_have_count(0)
+    expect(said(page)).to_contain_text("report.txt is uploaded.")
 
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Open report.txt").click()
     expect(opened.value.locator("body")).to_have_text("first edition")
+    opened.value.close()
 
-    page.get_by_label("Replace report.txt").set_input_files(sent("report 2.txt", b"the second edition"))
-    expect(rows.filter(has_text="report 2.txt")).to_contain_text("18 bytes")
-    expect(rows).to_have_count(2)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Replace report.txt").click()
+    chooser.value.set_files(sent("report.txt", b"the second edition"))
+    expect(report).to_contain_text("18 bytes")
+    expect(rows(page)).to_have_count(2)
+    expect(transfers(page)).to_have_count(0)
 
-    page.once("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Delete report 2.txt").click()
-    expect(rows).to_have_count(1)
-    left = [path.stat().st_size for path in (data / "files").rglob("*") if path.is_file()]
-    assert left == [0]
+    page.get_by_role("button", name="Delete report.txt").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(rows(page)).to_have_count(1)
+    expect(said(page)).to_contain_text("report.txt was deleted.")
+    assert [document["size"] for document in local.documents()] == [0]
 
 
-def test_a_refusal_on_the_page(page: Page) -> None:
-    """What is refused is said in words, stays until it is dismissed, and does not stop the next upload."""
-    page.get_by_label("Choose files").set_input_files([sent("photo.png", b"#!/bin/sh\n"), sent("a.txt", b"a")])
-    alert = page.get_by_role("alert")
-    expect(alert).to_have_text("'photo.png' is text/x-shellscript, which is not allowed")
-    expect(page.get_by_role("list", name="Documents").get_by_role("listitem")).to_have_count(1)
-    page.get_by_role("button", name="Dismiss").click()
-    expect(alert).to_have_count(0)
+@WAYS
+def test_the_way_that_was_chosen(page: Page, local: Demo, way: str) -> None:
+    """The bytes of a file go by the way that was chosen, and only its id goes to the application by the other."""
+    asked: list[tuple[str, str]] = []
+    page.on("request", lambda request: asked.append((request.method, request.url.removeprefix(local.address)[:15])))
+    page.get_by_label(way).check()
+    pick(page, sent("a.txt", b"a"))
+    expect(rows(page)).to_have_count(1)
+    begun = [request for request in asked if request[0] != "GET"]
+    direct = [("POST", "/files/uploads"), ("PUT", "/files/uploads/")]
+    assert begun == [*(direct if "store" in way else []), ("POST", "/documents")]
+
+
+def test_many_files(page: Page, local: Demo) -> None:
+    """Of many files three are under way at a time, and all arrive."""
+    slowly(page, 2_000_000)
+    most = 0
+    pick(page, *(sent(f"{number}.txt", b"x" * 200_000) for number in range(12)))
+    while transfers(page).count():
+        most = max(most, page.locator("[data-state=sending], [data-state=storing]").count())
+    expect(rows(page)).to_have_count(12)
+    assert most == 3
+    assert {document["size"] for document in local.documents()} == {200_000}
 
 
 def test_a_name_is_not_markup(page: Page) -> None:
     """A file name with markup in it is shown as it is."""
     name = "<img src=x onerror=alert(1)>.txt"
-    page.get_by_label("Choose files").set_input_files(sent(name, b"a"))
+    pick(page, sent(name, b"a"))
     expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
 
 
-def test_dropping_a_file(page: Page) -> None:
-    """A file that is dropped on the page is uploaded."""
+def test_dropping_files(page: Page) -> None:
+    """Files that are dropped on the page are uploaded."""
     page.evaluate(
         """() => {
             const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File(["dropped"], "dropped.txt"));
+            for (const name of ["one", "two"]) dataTransfer.items.add(new File(["dropped"], `${name}.txt`));
             document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
         }"""
     )
-    expect(page.get_by_role("list", name="Documents").get_by_role("listitem")).to_contain_text("dropped.txt")
+    expect(rows(page)).to_have_count(2)
+    expect(row(page, "two.txt")).to_contain_text("7 bytes")
 
 
-def test_by_keyboard(page: Page) -> None:
-    """The first stop of the keyboard is the picker, and a document is deleted without a mouse."""
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("Choose files")).to_be_focused()
-    page.get_by_label("Choose files").set_input_files(sent("a.txt", b"a"))
-    rows = page.get_by_role("list", name="Documents").get_by_role("listitem")
-    expect(rows).to_have_count(1)
-    page.once("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Delete a.txt").focus()
-    page.keyboard.press("Enter")
-    expect(rows).to_have_count(0)
-    expect(page.get_by_label("Choose files")).to_be_focused()
+# on the way
 
 
-def test_on_a_phone(page: Page) -> None:
-    """At 360 pixels nothing is wider than the screen, and what is pressed is at least 40 pixels high."""
-    page.set_viewport_size({"width": 360, "height": 740})
-    name = "a very long name without any sense of when to stop " + "x" * 80 + ".txt"
-    page.get_by_label("Choose files").set_input_files(sent(name, b"a"))
-    page.get_by_role("link", name="Open").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    heights = page.locator(".acts > *").evaluate_all("items => items.map(item => item.offsetHeight)")
-    assert len(heights) == 3
-    assert min(heights) >= 40
+@WAYS
+def test_progress_cancelling_and_retrying(page: Page, local: Demo, tmp_path: Path, way: str) -> None:
+    """An upload shows how far it is; cancelled, it leaves neither object nor row; tried again, it arrives."""
+    before = len(local.objects())
+    page.get_by_label(way).check()
+    slowly(page, 6_000_000)
+    page.get_by_label("Choose files").set_input_files(archive(tmp_path / "voyage.zip", 30_000_000))
+    bar = page.get_by_role("progressbar", name="Upload of voyage.zip")
+    expect(bar).to_have_js_property("position", 0)
+    wait_until(lambda: len(local.objects()) > before)
+    assert 0.1 < bar.evaluate("bar => bar.value") < 0.9
+    expect(transfers(page)).to_contain_text("% of 30 MB")
+
+    page.get_by_role("button", name="Cancel voyage.zip").click()
+    expect(transfers(page)).to_contain_text("Cancelled.")
+    expect(said(page)).to_contain_text("voyage.zip was cancelled.")
+    expect(page.get_by_role("button", name="Retry voyage.zip")).to_be_focused()
+    wait_until(lambda: len(local.objects()) == before)
+    assert local.documents() == []
+
+    slowly(page, 0)
+    page.get_by_role("button", name="Retry voyage.zip").click()
+    expect(rows(page)).to_contain_text("30 MB · application/zip")
+    expect(transfers(page)).to_have_count(0)
 
 
-def test_the_server_goes_away(page: Page) -> None:
-    """When the connection breaks the page says so."""
+def test_one_that_waits_is_cancelled(page: Page, local: Demo) -> None:
+    """A file whose turn has not come can be cancelled, dismissed, or tried again, and goes once."""
+    slowly(page, 300_000)
+    pick(page, *(sent(f"{number}.txt", b"x" * 100_000) for number in range(5)))
+    expect(transfer(page, "4.txt")).to_contain_text("Waiting")
+    for number in (3, 4):
+        page.get_by_role("button", name=f"Cancel {number}.txt").click()
+    page.get_by_role("button", name="Retry 3.txt").click()
+    page.get_by_role("button", name="Dismiss 4.txt").click()
+    slowly(page, 0)
+    expect(rows(page)).to_have_count(4)
+    expect(transfers(page)).to_have_count(0)
+    assert sorted(document["name"] for document in local.documents()) == ["0.txt", "1.txt", "2.txt", "3.txt"]
+
+
+def test_the_server_goes_away(page: Page, local: Demo) -> None:
+    """When the connection breaks the page says so; what the store has by then is not sent again."""
     page.route("**/documents", lambda route: route.abort())
-    page.get_by_label("Choose files").set_input_files(sent("a.txt", b"a"))
-    expect(page.get_by_role("alert")).to_have_text("The connection broke. Is the server running?")
+    pick(page, sent("a.txt", b"a"))
+    expect(transfers(page)).to_contain_text(f"There is no connection to {local.address.removeprefix('http://')}.")
+    page.unroute("**/documents")
+    puts: list[str] = []
+    page.on("request", lambda request: puts.append(request.method) if request.method == "PUT" else None)
+    page.get_by_role("button", name="Retry a.txt").click()
+    expect(rows(page)).to_have_count(1)
+    assert puts == []
+
+
+# refusals
+
+
+@WAYS
+def test_a_refusal_on_the_page(page: Page, way: str) -> None:
+    """What is refused is said in words, stays until it is dismissed, and does not stop the next upload."""
+    page.get_by_label(way).check()
+    pick(page, sent("photo.png", b"#!/bin/sh\n"), sent("a.txt", b"a"))
+    words = "'photo.png' is text/x-shellscript, which is not allowed"
+    expect(transfer(page, "photo.png")).to_contain_text(words)
+    expect(said(page)).to_contain_text(words)
+    expect(rows(page)).to_have_count(1)
+    expect(page.get_by_role("button", name="Retry photo.png")).to_have_count(0)
+    page.get_by_role("button", name="Dismiss photo.png").click()
+    expect(transfers(page)).to_have_count(0)
+    expect(page.get_by_label("Choose files")).to_be_focused()
+
+
+def test_refusals_before_anything_is_sent(page: Page, tmp_path: Path) -> None:
+    """What the column does not take is refused as soon as it is chosen."""
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.method))
+    page.get_by_label("Choose files").set_input_files(archive(tmp_path / "large.zip", 500_100_000))
+    pick(page, sent("setup.exe", b"MZ"))
+    expect(transfer(page, "large.zip")).to_contain_text("It has 500 MB, and 500 MB are allowed.")
+    expect(transfer(page, "setup.exe")).to_contain_text("Files of this kind are not taken.")
+    assert page.get_by_label("Choose files").get_attribute("accept") is not None
+    assert "POST" not in requests
+
+
+@WAYS
+def test_too_large_for_the_server(open_page: OpenPage, local: Demo, tmp_path: Path, way: str) -> None:
+    """A page that knows no limit is told of it by the server."""
+    page = open_page(local, before=unlimited)
+    page.get_by_label(way).check()
+    before = local.objects()
+    page.get_by_label("Choose files").set_input_files(archive(tmp_path / "large.zip", 510_000_000))
+    expect(transfers(page)).to_contain_text("too large")
+    assert local.documents() == []
+    assert local.objects() == before
