@@ -480,4 +480,19 @@ class TestIntake:
     async def test_hashing_does_not_block(self) -> None:
         """A chunk that takes long to hash is hashed outside of the loop."""
         content = bytes(64 * 2**20)
-        assert await ticks_during(intake([content], asyncio_world).body(1)) > 5
+
+        async def read() -> None:
+            taken = intake([content], asyncio_world)
+            assert await whole(await taken.body(1)) == content
+            assert taken.checksum() == f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+        assert await ticks_during(read()) > 5
+
+    async def test_hashing_goes_on_while_the_next_is_read(self) -> None:
+        """Chunks are handed on before they are hashed; what is closed half-way leaves no thread at work."""
+        taken = intake([bytes(8 * CHUNK)] * 4, asyncio_world)
+        body = await taken.body(1)
+        assert isinstance(body, AsyncIterator)
+        await anext(body)
+        await taken.close()
+        assert len(asyncio.all_tasks()) == 1

@@ -6,7 +6,7 @@ A `Source` says where; an `Intake` is one reading of it, which peeks, counts, ha
 import hashlib
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias, cast, runtime_checkable
@@ -20,6 +20,9 @@ CHUNK = 1024 * 1024
 
 _THREAD_FROM = 256 * 1024
 """A chunk of this size takes longer to hash (sha256: 1 ms/MiB) than an event loop should stand still."""
+
+_HASHED_AT_ONCE = 4 * CHUNK
+"""To hand work to a thread costs as much as to hash a few hundred KiB."""
 
 
 class HasFile(Protocol):
@@ -232,6 +235,12 @@ def _bytes(item: object) -> bytes:
     raise SourceError(f"content is made of bytes, not of {type(item).__name__}{hint}")
 
 
+class _Hashes(Protocol):
+    """What `hashlib` makes."""
+
+    def update(self, data: Chunk, /) -> None: ...
+
+
 class Intake:
     """One reading of a source: peeked at, then handed on whole or as a stream, counted and hashed on the way.
 
@@ -258,6 +267,9 @@ class Intake:
         self._chunks = source.chunks(world)
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
+        self._hashing: Awaitable[None] | None = None
+        self._unhashed: list[Chunk] = []
+        self._ahead_of_hash = 0
         self._check = check
         self._on_progress = on_progress
         self._ahead: list[Chunk] = []
@@ -289,6 +301,7 @@ class Intake:
 
     async def close(self) -> None:
         """Let go of the source, wherever the reading stands."""
+        await self._hashed()
         close = None if self._ended else getattr(self._chunks, "aclose", None)
         if close is not None:
             await close()
@@ -302,18 +315,46 @@ class Intake:
             self._ahead.append(chunk)
             if self.size >= length:
                 return
-        self._ended = True
+        await self._end()
 
     async def _take(self, chunk: Chunk) -> None:
-        """Count, check and hash a chunk; meanwhile the store is busy with those before it."""
+        """Count, check and hash a chunk: several at once in a thread, while the next are read and stored.
+
+        Under `inline` nothing is gained by a thread.
+        """
         self.size += len(chunk)
         self._check(self.size)
         if self._hash is None:
             return
-        if len(chunk) < _THREAD_FROM:
+        if self._world is inline:
             self._hash.update(chunk)
+            return
+        self._unhashed.append(chunk)
+        self._ahead_of_hash += len(chunk)
+        if self._ahead_of_hash >= _HASHED_AT_ONCE:
+            await self._hash_on(self._hash)
+
+    async def _hash_on(self, hashed: "_Hashes") -> None:
+        """Begin to hash what has gathered, when what was before is done."""
+        await self._hashed()
+        chunks, size = self._unhashed, self._ahead_of_hash
+        self._unhashed, self._ahead_of_hash = [], 0
+        if size < _THREAD_FROM:
+            _update(hashed, chunks)
         else:
-            await self._world.call(self._hash.update, chunk)
+            self._hashing = self._world.start(_update, hashed, chunks)
+
+    async def _hashed(self) -> None:
+        hashing, self._hashing = self._hashing, None
+        if hashing is not None:
+            await hashing
+
+    async def _end(self) -> None:
+        """All has been read: wait until it is hashed, too."""
+        if self._hash is not None:
+            await self._hash_on(self._hash)
+        await self._hashed()
+        self._ended = True
 
     async def _stream(self) -> AsyncIterator[Chunk]:
         done = 0
@@ -327,4 +368,9 @@ class Intake:
             yield chunk
             done += len(chunk)
             self.progress(done)
-        self._ended = True
+        await self._end()
+
+
+def _update(hashed: "_Hashes", chunks: Iterable[Chunk]) -> None:
+    for chunk in chunks:
+        hashed.update(chunk)
