@@ -13,8 +13,10 @@ WANTED_DEMO := -e '.[litestar]' --group example
 WANTED_TEST := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group test
 WANTED_DEV := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group dev
 LEG := PYTEST_ARGS="-q -x -m 'not slow'"
-# What knows nothing of SQLAlchemy is left out there.
-LEG_OF_SQLALCHEMY := PYTEST_ARGS="-q -x -m 'not slow' --ignore tests/backends --ignore tests/ops"
+# Only what asks something of SQLAlchemy.
+OF_SQLALCHEMY := tests/orm $(addprefix tests/test_,alembic.py backups.py cli.py litestar.py litestar_direct.py sweeper.py) \
+	tests/examples/test_guide.py tests/examples/test_documents.py README.md docs
+LEG_OF_SQLALCHEMY := PYTEST_ARGS="-q -x -m 'not slow' $(OF_SQLALCHEMY)"
 
 # uv installs in seconds what takes pip minutes; where it cannot be had, pip does it.
 install = @if $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt uv; \
