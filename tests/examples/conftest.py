@@ -27,10 +27,12 @@ class Example:
     backends: list[StorageBackend]
     signer: Signer | None
 
-    def __init__(self, name: str, data: Path) -> None:
+    def __init__(self, name: str, data: Path, application: str | None = None) -> None:
+        self.application = application or name
         signer, known = storages.signer, set(storages.registered_backends())
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LADING_EXAMPLE_DATA", str(data))
+            patch.setenv("LADING_EXAMPLE_TRUST_ENDPOINT", "1")
             patch.delenv("LADING_EXAMPLE_STORE", raising=False)
             self.module = import_module(name)
         added = [key for key in storages.registered_backends() if key not in known]
@@ -50,16 +52,23 @@ class Example:
         signer, storages.signer = storages.signer, self.signer
         for backend in self.backends:
             storages.register_backend(backend)
-        yield
-        for backend in self.backends:
-            storages.unregister_backend(backend.key)
-        storages.signer = signer
+        try:
+            yield
+        finally:
+            for backend in self.backends:
+                storages.unregister_backend(backend.key)
+            storages.signer = signer
+
+
+    async def dispose(self) -> None:
+        """Close the connections: advanced-alchemy does so for one configuration of a process."""
+        await import_module(self.application).alchemy_config.get_engine().dispose()
 
 
 @pytest.fixture(scope="session")
 def documents_example(tmp_path_factory: pytest.TempPathFactory) -> Example:
     """Documents, with the page."""
-    return Example("examples.documents.page", tmp_path_factory.mktemp("documents"))
+    return Example("examples.documents.page", tmp_path_factory.mktemp("documents"), "examples.documents.app")
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +141,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page = context.new_page()
         page.on("pageerror", failed)
         page.on("console", noticed)
+        # Playwright asks the browser for the dialogs of files when somebody first waits for one, and not at once.
+        page.on("filechooser", lambda chooser: None)
         if before is not None:
             before(page)
         page.goto(demo.address)

@@ -54,6 +54,7 @@ def on_bucket(server: S3, bucket: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": server.access_key_id,
         "AWS_SECRET_ACCESS_KEY": server.secret_access_key,
         "AWS_REGION": server.region,
+        "LADING_EXAMPLE_TRUST_ENDPOINT": "1",
     }
 
 

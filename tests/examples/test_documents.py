@@ -53,13 +53,14 @@ def backend(app: Litestar, request: pytest.FixtureRequest, tmp_path: Path) -> Ob
 
 
 @pytest.fixture
-async def client(app: Litestar, backend: ObstoreBackend) -> AsyncIterator[Client]:
+async def client(app: Litestar, backend: ObstoreBackend, documents_example: Example) -> AsyncIterator[Client]:
     """A client of the application that has seen the page, with a database that is empty before and after."""
     async with AsyncTestClient(app) as client:
         await client.get("/")
         yield client
         for item in (await client.get("/documents?pageSize=1000&currentPage=1")).json()["items"]:
             await client.delete(f"/documents/{item['id']}")
+    await documents_example.dispose()
 
 
 async def objects(backend: ObstoreBackend) -> list[str]:

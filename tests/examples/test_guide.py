@@ -38,6 +38,7 @@ async def client(guide_example: Example) -> AsyncIterator[Client]:
             yield client
             for author in (await client.get("/authors?pageSize=1000")).json()["items"]:
                 await client.delete(f"/authors/{author['id']}")
+        await guide_example.dispose()
 
 
 def objects(example: Example) -> list[bytes]:
@@ -46,7 +47,9 @@ def objects(example: Example) -> list[bytes]:
 
 
 async def author_of(client: Client, name: str = "Joseph Conrad") -> Any:
-    return (await client.post("/authors", json={"name": name})).json()
+    answer = await client.post("/authors", json={"name": name})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
 
 
 async def book_of(client: Client, *scans: bytes) -> Any:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from lading import FileObject, Storages, StoredObject
+from lading import FileObject, Storages, StoredObject, storages
 from lading.backends.obstore import ObstoreBackend
 from lading.errors import ConfigurationError, StoreError, TooLarge
 from lading.orm.references import file_columns
@@ -101,6 +101,15 @@ def test_streams() -> None:
     """A stream can break in its middle; how much is a stream is what the application's backend says."""
     report = assert_crash_safe(stream, metadata=Base.metadata, failures=("error", "kill"))
     assert sum("(in the middle)" in label for label in report.points) == 1
+
+
+def test_another_registry() -> None:
+    """What else the default registry knows is no business of these tables' sweep."""
+    storages.register_backend("memory://", key="somebody-elses")
+    try:
+        assert_crash_safe(create, metadata=Base.metadata, failures=["error"])
+    finally:
+        storages.unregister_backend("somebody-elses")
 
 
 def test_coroutines() -> None:

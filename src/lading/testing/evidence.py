@@ -165,7 +165,11 @@ class Evidence:
     def sweep(self, orphans: Collection[Path] | None = None) -> None:
         """One sweep, after which nothing may be left: of the backends that hold these orphans, or of all."""
         sweeper = Sweeper(self._engine, self._metadata)
-        for (_, key), root in self._directories.items():
+        # Of another registry no row can name anything, and a sweep of these tables does not know it.
+        registries = {id(column.type.storages) for column in file_columns(self._metadata)}
+        for (registry, key), root in self._directories.items():
+            if id(registry) not in registries:
+                continue
             if orphans is None or any(path.is_relative_to(root) for path in orphans):
                 sweeper.orphans(key, grace=timedelta(0), delete=True)
         if self._outbox is not None:
