@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import re
 import socket
 import threading
@@ -13,6 +14,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 import obstore
 import pytest
 from sqlalchemy import create_engine
@@ -26,6 +28,7 @@ from lading.backends.obstore import ObstoreBackend
 from lading.errors import BackendNotRegistered, ConfigurationError, PendingFile, StoreError
 from lading.policy import Policy
 from lading.receiving import Admission, Pace
+from lading.record import FileRecord
 from lading.rules import content_types, max_size
 from lading.signer import UploadGrant, UrlSigner
 from lading.testing import Fault, FaultyBackend, frozen_clock
@@ -273,14 +276,39 @@ async def test_where_it_is_mounted(memory: Storages) -> None:
 
 
 async def test_an_application_that_is_put_together_wrongly(memory: Storages) -> None:
-    """What no client can help is no client's error: an unknown mode, a backend that nobody registers, a rule's bug."""
+    """What no client can help is no client's error: an unknown mode, a file of a backend that nobody registers."""
     with pytest.raises(ConfigurationError, match="mode"):
         server_of(memory, mode="magic")
-    url = save(memory).sign()
+    response = FileResponse(save(memory))
+    memory.unregister_backend("store")
+    async with client_of(response) as client:
+        with pytest.raises(BackendNotRegistered):
+            await client.get("/")
+
+
+async def test_a_url_that_outlives_its_store(memory: Storages, caplog: pytest.LogCaptureFixture) -> None:
+    """A URL into a store that is not registered any more is 404, whatever it is for, and the operator is told."""
+    url, upload = save(memory).sign(), granted(memory)
     memory.unregister_backend("store")
     async with client_of(server_of(memory)) as client:
-        with pytest.raises(BackendNotRegistered):
-            await client.get(url)
+        for answer in (await client.get(url), await client.head(url), await client.put(upload, content=b"x")):
+            assert answer.status_code == 404
+            assert "store" not in answer.text
+    assert [record.levelname for record in caplog.records if record.name == "lading"] == ["WARNING"] * 3
+
+
+@pytest.mark.parametrize("path", ["../a", "a//b", "C:a", "a%2fb"])
+async def test_a_url_that_leads_nowhere(storages: Storages, path: str) -> None:
+    """A genuine URL to what no object can be called is 404."""
+    record = FileRecord(backend="store", path=path, filename="a", content_type="text/plain", size=1)
+    unsized = msgspec.structs.replace(record, size=None)
+    signer = cast("UrlSigner", storages.signer)
+    for mode in ("proxy", "redirect"):
+        async with client_of(server_of(storages, mode=mode)) as client:
+            for method in ("GET", "HEAD"):
+                for each in (record, unsized):
+                    answer = await client.request(method, signer.sign(each, expires_in=60))
+                    assert answer.status_code == 404
 
 
 async def test_a_store_that_is_down(memory: Storages) -> None:
@@ -291,6 +319,35 @@ async def test_a_store_that_is_down(memory: Storages) -> None:
         answer = await client.get(url)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert (await client.get(url)).status_code == 200
+
+
+async def test_a_store_that_is_down_is_logged(memory: Storages, caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told no more, so the log says what has happened; what is missing is nobody's failure."""
+    url = save(memory).sign()
+    memory.register_backend(FaultyBackend(memory.get_backend("store"), [Fault("read", error=StoreError)]), replace=True)
+    async with client_of(server_of(memory)) as client:
+        with caplog.at_level(logging.ERROR, "lading"):
+            assert (await client.get(url)).status_code == 503
+            memory.register_backend("memory://", key="store", replace=True)
+            assert (await client.get(url)).status_code == 404
+    (record,) = [record for record in caplog.records if record.name == "lading"]
+    assert (record.levelname, record.__dict__["backend"], record.exc_info is not None) == ("ERROR", "store", True)
+
+
+async def test_a_slow_upload_over_http_2(memory: Storages) -> None:
+    """HTTP/2 has no header that ends a connection."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": "2", "method": "PUT", "path": granted(memory), "root_path": "/files"}
+    await server_of(memory, pace=Pace(timeout=0.1))({**scope, "headers": []}, receive, send)
+    assert sent[0]["status"] == 408
+    assert b"connection" not in dict(sent[0]["headers"])
 
 
 async def test_by_itself(memory: Storages) -> None:
@@ -520,6 +577,40 @@ async def test_a_length_that_is_none(memory: Storages) -> None:
             assert (await client.send(request)).status_code == 400, length
 
 
+async def test_a_part_is_not_the_whole(storages: Storages) -> None:
+    """A put of a range is refused before it is read, since it would be taken for the whole."""
+    save(storages, to_filename="up/a.txt")
+    async with client_of(server_of(storages)) as client:
+        answer = await client.put(granted(storages), content=b"abc", headers={"content-range": "bytes 7-9/10"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:lading:problem:malformed-body")
+    assert FileObject("store", path="up/a.txt", storages=storages).get_content() == CONTENT
+
+
+@pytest.mark.parametrize("content", [b"other", BIG])
+async def test_a_put_that_is_to_replace_nothing(storages: Storages, content: bytes) -> None:
+    """`If-None-Match: *` stores what lies nowhere yet, and is 412 where something does, which stays."""
+    async with client_of(server_of(storages)) as client:
+        url, headers = granted(storages), {"if-none-match": "*"}
+        assert (await client.put(url, content=content, headers=headers)).status_code == 200
+        answer = await client.put(url, content=b"replaced", headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (412, "urn:lading:problem:precondition-failed")
+        answer = await client.put(url, content=in_pieces(BIG + b"replaced"), headers=headers)
+        assert answer.status_code == 412
+    assert FileObject("store", path="up/a.txt", storages=storages).get_content() == content
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-none-match", "if-unmodified-since"])
+async def test_conditions_that_no_store_keeps(memory: Storages, name: str) -> None:
+    """Any other condition of a put is 412: who sets one would be hurt if it were ignored."""
+    async with client_of(server_of(memory)) as client:
+        tag = (await client.put(granted(memory), content=CONTENT)).headers["etag"]
+        said = "Tue, 14 Nov 2034 22:13:20 GMT" if name == "if-unmodified-since" else tag
+        for value in (said, f'{said}, "x"', "" if name == "if-none-match" else "*"):
+            answer = await client.put(granted(memory), content=b"other", headers={name: value})
+            assert (answer.status_code, answer.json()["type"]) == (412, "urn:lading:problem:precondition-failed")
+    assert FileObject("store", path="up/a.txt", storages=memory).get_content() == CONTENT
+
+
 def put_by_hand(base: str, url: str, length: int, sent: bytes) -> socket.socket:
     host = urlsplit(base)
     connection = socket.create_connection((host.hostname or "", host.port or 0))
@@ -544,7 +635,9 @@ def test_a_slow_upload(memory: Storages, kind: Kind) -> None:
     """A client that sends nothing for too long is told so with 408."""
     server = server_of(memory, pace=Pace(timeout=0.3))
     with serving(server, kind) as base, put_by_hand(base, granted(memory), 100, b"x") as connection:
-        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))  # to the end of the connection
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
     assert not lies_there(memory, "up/a.txt")
 
 
@@ -552,7 +645,9 @@ def test_too_many_uploads(memory: Storages) -> None:
     """Who finds the process receiving as many uploads as it may is told to come again, with 429."""
     admission = Admission(uploads=1, wait=0.1)
     with serving(server_of(memory, admission=admission)) as base:
-        with put_by_hand(base, granted(memory), 100, b"x"):
+        with put_by_hand(base, granted(memory), MIB, b"x"):  # which is too little to take part
+            assert httpx.put(base + granted(memory, path="b"), content=b"x").status_code == 200
+        with put_by_hand(base, granted(memory), MIB, bytes(MIB // 2)):
             assert until(lambda: admission.uploads == 1)
             answer = httpx.put(base + granted(memory, path="b"), content=b"x")
         assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
@@ -761,6 +856,27 @@ async def test_a_server_that_never_takes_the_answer(large: FileObject, watched: 
         await server_of(large.storages)(scope, receive, send)
     assert 0 < watched.given <= MIB
     assert watched.open == 0
+
+
+@pytest.mark.parametrize("replayed", [b"", b"a body"])
+async def test_a_middleware_that_gives_the_body_again(memory: Storages, replayed: bytes) -> None:
+    """A middleware that has read the body and gives it to whoever asks, at once, does not stop the event loop."""
+    asked = sent = 0
+
+    async def receive() -> Any:
+        nonlocal asked
+        asked += 1
+        assert asked < 100, "it is asked without end"
+        return {"type": "http.request", "body": replayed, "more_body": False}
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        sent += len(message.get("body", b""))
+        await asyncio.sleep(0)
+
+    scope = {"type": "http", "method": "GET", "path": save(memory, "a.bin", BIG).sign(), "headers": []}
+    await server_of(memory)(scope, receive, send)
+    assert sent == len(BIG)
 
 
 @pytest.mark.parametrize("when", ["head", "body"])

@@ -52,6 +52,7 @@ INTERNAL = {
     "ops",
     "ops.attach",
     "ops.compare",
+    "ops.gate",
     "ops.read",
     "ops.retry",
     "ops.save",

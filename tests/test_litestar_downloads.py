@@ -7,18 +7,23 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar, Response, get, route
+from litestar import Litestar, Request, Response, get, route
 from litestar.background_tasks import BackgroundTask
 from litestar.config.compression import CompressionConfig
 from litestar.config.csrf import CSRFConfig
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
-from litestar.exceptions import PermissionDeniedException
+from litestar.enums import ScopeType
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
+from litestar.middleware.session.server_side import ServerSideSessionConfig
+from litestar.security.session_auth import SessionAuth
 from litestar.testing import TestClient
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from lading import FileObject, Storages
-from lading.errors import ObjectNotFound
+from lading.errors import ConfigurationError, ObjectNotFound
 from lading.litestar import Download, LadingConfig, LadingPlugin
 from tests.services.web import KINDS, Kind, serving
 
@@ -167,6 +172,114 @@ def test_nothing_compresses_a_file(storages: Storages, file: FileObject, key: st
             answer = client.get(path)
             assert "content-encoding" not in answer.headers
             assert answer.headers["content-length"] == str(len(CONTENT))
+
+
+def test_what_litestar_would_cache(storages: Storages, file: FileObject) -> None:
+    """Litestar's cache would give one client's range to all, so a handler of files cannot have it."""
+
+    @get("/file", cache=60)
+    async def handler() -> Download:
+        return Download(file)
+
+    @get("/file", cache=60)
+    async def perhaps() -> Download | Response[str]:
+        return Download(file)
+
+    for each in (handler, perhaps):
+        with pytest.raises(ConfigurationError, match="cache=60"):
+            application(storages, each)
+
+
+def test_what_litestar_would_cache_unseen(storages: Storages, file: FileObject) -> None:
+    """Where a handler does not say that it returns files, that is refused when it does."""
+
+    @get("/file", cache=True, sync_to_thread=False)
+    def handler() -> Response[Any]:
+        return Download(file)
+
+    with client_of(storages, handler) as client:
+        assert client.get("/file", headers={"range": "bytes=0-1"}).status_code == 500
+        assert client.get("/file").status_code == 500
+
+
+class Nobody(AbstractAuthenticationMiddleware):
+    """Lets nobody in."""
+
+    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+        raise NotAuthorizedException
+
+
+def nobody_in_session(session: Any, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Knows nobody."""
+
+
+SESSION = SessionAuth[Any, Any](
+    retrieve_user_handler=nobody_in_session,
+    session_backend_config=ServerSideSessionConfig(),
+    exclude_opt_key="no_session_needed",
+)
+AUTHENTICATIONS: dict[str, dict[str, Any]] = {
+    "plain": {"middleware": [DefineMiddleware(Nobody)]},
+    "bare": {"middleware": [Nobody]},
+    "own key": {"middleware": [DefineMiddleware(Nobody, exclude_from_auth_key="mine")]},
+    "session": {"on_app_init": [SESSION.on_app_init]},
+    "two": {"middleware": [SESSION.middleware, DefineMiddleware(Nobody, exclude_from_auth_key="mine")]},
+}
+
+
+@pytest.mark.parametrize("key", ["exclude_from_csrf", "own"])
+@pytest.mark.parametrize("kind", AUTHENTICATIONS)
+def test_signed_urls_need_nothing_else(storages: Storages, file: FileObject, kind: str, key: str) -> None:
+    """Who has a signed URL needs no login and no CSRF token, however the application calls what leaves them out."""
+
+    @get("/own")
+    async def own() -> None: ...
+
+    csrf = CSRFConfig("a secret of the application", exclude_from_csrf_key=key)
+    upload = FileObject("store", to_filename="up/a", storages=storages).sign
+    with client_of(storages, own, csrf_config=csrf, **AUTHENTICATIONS[kind]) as client:
+        assert client.get("/own").status_code == 401
+        answer = client.get(file.sign())
+        assert (answer.status_code, answer.content) == (200, CONTENT)
+        assert "csrftoken" not in answer.cookies
+        assert client.put(upload(for_upload=True), content=b"x").status_code == 200
+
+
+def test_guarded_urls_need_a_login(storages: Storages, file: FileObject) -> None:
+    """Where guards are asked besides the token, they are told who it is: the login counts."""
+
+    def anybody(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None: ...
+
+    config = LadingConfig(SECRET, storages=storages, download_guards=[anybody], upload_guards=[anybody])
+    for options in AUTHENTICATIONS.values():
+        with TestClient(Litestar(plugins=[LadingPlugin(config)], logging_config=None, **options)) as client:
+            assert client.get(file.sign()).status_code == 401
+            upload = FileObject("store", to_filename="up/a", storages=storages).sign(for_upload=True)
+            assert client.put(upload, content=b"x").status_code == 401
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("content", [b"", b"short", bytes(12 * 2**20)])
+def test_a_signed_upload_that_a_middleware_has_read(storages: Storages, kind: Kind, content: bytes) -> None:
+    """What is put to a signed URL is stored although a middleware, such as that for logging, has read it before."""
+    seen: list[int] = []
+
+    def reading(app: ASGIApp) -> ASGIApp:
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == ScopeType.HTTP:
+                seen.append(len(await Request[Any, Any, Any](scope, receive).body()))
+            await app(scope, receive, send)
+
+        return handle
+
+    app = application(storages, middleware=[reading])
+    url = FileObject("store", to_filename="up/a.bin", storages=storages).sign(for_upload=True)
+    with serving(app, kind) as base:
+        assert httpx.put(base + url, content=content).status_code == 200
+        head, _, rest = url.rpartition("/")
+        assert httpx.put(f"{base}{head}/x{rest}", content=content).json()["type"] == "urn:lading:problem:invalid-token"
+    assert FileObject("store", path="up/a.bin", storages=storages).get_content() == content
+    assert seen == [len(content)] * 2
 
 
 def test_openapi(storages: Storages, file: FileObject) -> None:

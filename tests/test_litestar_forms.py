@@ -15,24 +15,27 @@ import msgspec
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig, SQLAlchemyPlugin
 from litestar import Litestar, Request, post
-from litestar.di import NamedDependency
-from litestar.exceptions import InternalServerException
+from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.middleware import ASGIMiddleware
 from litestar.params import Body
 from litestar.testing import TestClient
 from litestar.types import ASGIApp, Receive, Scope, Send
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from lading import FileObject, Storages
 from lading.backends.obstore import ObstoreBackend
 from lading.errors import StoreError
 from lading.file import claim, claim_of
 from lading.litestar import LadingConfig, LadingPlugin
+from lading.litestar.forms import FILES
 from lading.litestar.staged import Staged, removing
 from lading.receiving import Admission, Pace
 from lading.testing import Fault, FaultyBackend
-from tests.live import KINDS, Kind, live
 from tests.services.moto import S3
+from tests.services.web import KINDS, Kind, live
 from tests.uploading import (
     BOUNDARY,
     MB,
@@ -214,6 +217,7 @@ def test_a_slow_client(memory: ObstoreBackend, tmp_path: Path, kind: Kind, drip:
                     connection.send(b"x")
                     time.sleep(0.03)
         status, said = connection.answer()
+        assert connection.ends(), "what still comes is no next request"
     assert (status, msgspec.json.decode(said)["type"]) == (408, "urn:lading:problem:slow-body")
     assert app.left() == []
 
@@ -229,15 +233,23 @@ class Small(LadingConfig):
 def test_too_many(memory: ObstoreBackend, tmp_path: Path, kind: Kind) -> None:
     """Who finds no room is told to come again, 429; when there is room again it comes in."""
     app = App(tmp_path, config=Small(SECRET, storages=registry))
-    body = form(TITLE, ("file", "a.txt", b"x" * 1000))
+    body = form(TITLE, ("file", "a.txt", b"x" * 200_000))
     with live(app.asgi, kind) as port, Connection(port) as first:
-        first.send(head("/documents", len(body)), body[:500])
-        refused = httpx.post(f"http://127.0.0.1:{port}/documents", content=body, headers=MULTIPART)
+
+        def post() -> httpx.Response:
+            return httpx.post(f"http://127.0.0.1:{port}/documents", content=body, headers=MULTIPART)
+
+        first.send(head("/documents", len(body)), body[:1000])
+        time.sleep(0.1)
+        assert post().status_code == 201, "who has sent hardly more than a header takes nobody's place"
+        first.send(body[1000:150_000])
+        eventually(lambda: post().status_code == 429)
+        refused = post()
         assert (refused.status_code, refused.json()["limit"]) == (429, 1)
         assert int(refused.headers["retry-after"]) > 0
-        first.send(body[500:])
+        first.send(body[150_000:])
         assert first.answer()[0] == 201
-        assert httpx.post(f"http://127.0.0.1:{port}/documents", content=body, headers=MULTIPART).status_code == 201
+        assert post().status_code == 201
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -319,14 +331,41 @@ def test_a_session_that_commits_by_itself(memory: ObstoreBackend, tmp_path: Path
     async def create(data: Annotated[New, Form], db_session: NamedDependency[AsyncSession]) -> None:
         db_session.add(Document(title=data.title, file=data.file, pages=data.pages or []))
 
-    url = f"sqlite+aiosqlite:///{tmp_path}/rows.sqlite"
-    config = SQLAlchemyAsyncConfig(connection_string=url, before_send_handler="autocommit", metadata=Base.metadata)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/rows.sqlite", poolclass=NullPool)
+    config = SQLAlchemyAsyncConfig(engine_instance=engine, before_send_handler="autocommit", metadata=Base.metadata)
     app = App(tmp_path, plugins=[SQLAlchemyPlugin(config)], route_handlers=[create])
     with TestClient(app.asgi) as client:
         answer = client.post("/autocommit", content=form(TITLE, ("file", "a.txt", b"x")), headers=MULTIPART)
     assert answer.status_code == (201 if succeeds else 409)
     assert [row.file.get_content() for row in app.rows()] == ([b"x"] if succeeds else [])
     assert app.left() == []
+
+
+def test_a_transaction_that_outlives_the_middleware(memory: ObstoreBackend, tmp_path: Path) -> None:
+    """What a middleware breaks off is rolled back as the answer is sent, and by then nothing is left."""
+
+    class Limited(ASGIMiddleware):
+        async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+            try:
+                await next_app(scope, receive, send)
+            except asyncio.CancelledError:
+                raise HTTPException(status_code=504) from None
+
+    @post("/autocommit")
+    async def create(data: Annotated[New, Form], db_session: NamedDependency[AsyncSession]) -> None:
+        db_session.add(Document(title=data.title, file=data.file, pages=data.pages or []))
+        await db_session.flush()
+        if data.title == "slow":
+            raise asyncio.CancelledError  # what a timeout raises here when it is over
+
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/rows.sqlite", poolclass=NullPool)
+    config = SQLAlchemyAsyncConfig(engine_instance=engine, before_send_handler="autocommit", metadata=Base.metadata)
+    app = App(tmp_path, plugins=[SQLAlchemyPlugin(config)], route_handlers=[create], middleware=[Limited()])
+    with TestClient(app.asgi) as client:
+        for title, status, rows in (("slow", 504, 0), ("fast", 201, 1), ("slow", 504, 1)):
+            body = form(("title", None, title.encode()), ("file", "a.txt", b"x"), ("pages", "1.txt", b"a"))
+            assert client.post("/autocommit", content=body, headers=MULTIPART).status_code == status
+            assert (len(app.rows()), app.left()) == (rows, [])
 
 
 def test_what_cannot_be_removed(faulty: FaultyBackend, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -463,6 +502,8 @@ TOO_LARGE = {
     "text": form(*[("title", None, b"a" * 65536)] * 17),
     "a header": PART.replace("name=", f'{"x" * 5000}="";name=').encode() + form(TITLE),
     "headers": PART.replace("\r\n\r\n", "\r\nX-A: b" * 20 + "\r\n\r\n").encode() + form(TITLE),
+    "files": form(*[("pages", "", b"") for _ in range(200)], *[("pages", f"{n}.txt", b"") for n in range(50)] * 2),
+    "spooled files": form(*[("other", f"{n}.txt", b"x") for n in range(100)]),
     "what is spooled": form(("other", "a.bin", bytes(10 * MB + 1))),
 }
 
@@ -475,6 +516,14 @@ def test_too_much(app: App, client: TestClient[Litestar], case: str) -> None:
     answer = client.post("/documents", content=pieces, headers=MULTIPART)
     assert (answer.status_code, problem(answer)) == (413, "too-large")
     assert (app.calls, app.left()) == (0, [])
+
+
+def test_a_hundred_files(app: App, client: TestClient[Litestar]) -> None:
+    """That many, and no more, are the files of a form; inputs that were left empty are none."""
+    empty = [("pages", "", b"")] * 10
+    body = form(TITLE, ("file", "a.txt", b"x"), *[("pages", f"{n}.txt", b"") for n in range(FILES - 1)], *empty)
+    answer = client.post("/documents", content=body, headers=MULTIPART)
+    assert (answer.status_code, len(answer.json()["pages"]), app.left()) == (201, FILES - 1, [])
 
 
 def test_a_million_parts(app: App) -> None:
@@ -515,6 +564,15 @@ class Only(msgspec.Struct):
 async def one(data: Annotated[Only, Form]) -> None: ...
 
 
+class Beside(msgspec.Struct):
+    file: File
+    other: UploadFile
+
+
+@post("/beside")
+async def beside(data: Annotated[Beside, Form]) -> None: ...
+
+
 def limited(tmp_path: Path, size: int, path: str = "/forgets", **options: Any) -> int:
     """The status of an upload of so many bytes."""
     app = App(tmp_path, route_handlers=[one], **options)
@@ -534,6 +592,10 @@ def test_litestars_own_limit(memory: ObstoreBackend, tmp_path: Path) -> None:
         assert limited(tmp_path, 3 * MB, path, request_max_body_size=4 * MB) == 201
     assert limited(tmp_path, MOST + 1, request_max_body_size=100 * MB) == 413
     assert limited(tmp_path, MOST, request_max_body_size=None) == 201
+    app = App(tmp_path, route_handlers=[beside], request_max_body_size=None)
+    with TestClient(app.asgi) as client:
+        body = form(("other", "b.bin", bytes(15 * MB)), ("file", "a.txt", b"x"))
+        assert client.post("/beside", content=body, headers=MULTIPART).status_code == 201
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -594,6 +656,65 @@ def test_a_form_that_was_read_before(memory: ObstoreBackend, tmp_path: Path) -> 
         answer = client.post("/documents", content=form(TITLE, ("file", "a.txt", b"x")), headers=MULTIPART)
     assert answer.status_code == 201, answer.text
     assert app.rows()[0].file.get_content() == b"x"
+
+
+def test_a_body_that_was_read_before(memory: ObstoreBackend, tmp_path: Path) -> None:
+    """Behind a middleware that has read the body as bytes, files are stored before the handler runs all the same."""
+
+    class Reading(ASGIMiddleware):
+        async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+            await Request[Any, Any, Any](scope, receive=receive).body()
+            await next_app(scope, receive, send)
+
+    app = App(tmp_path, middleware=[Reading()])
+    with TestClient(app.asgi) as client:
+        body = form(TITLE, ("file", "a.txt", b"x"))
+        assert client.post("/forgets", content=body, headers=MULTIPART).status_code == 201
+        assert client.post("/documents", content=body, headers=MULTIPART).status_code == 201
+        body = form(TITLE, ("file", "a.txt", b"x"), ("pages", "1.txt", b"x" * (MOST_OF_A_PAGE + 1)))
+        assert client.post("/documents", content=body, headers=MULTIPART).status_code == 413
+    assert (app.rows()[0].file.get_content(), app.left()) == (b"x", [])
+
+
+def test_a_form_of_a_dependency_alone(memory: ObstoreBackend, tmp_path: Path) -> None:
+    """Litestar takes what only a dependency asks for as JSON: a form is then refused, and nothing of it stored."""
+
+    async def depends(data: Annotated[New, Form]) -> New:
+        return data
+
+    @post("/depends", dependencies={"new": Provide(depends)})
+    async def handler(new: NamedDependency[New]) -> None: ...
+
+    app = App(tmp_path, route_handlers=[handler])
+    with TestClient(app.asgi) as client:
+        answer = client.post("/depends", content=form(TITLE, ("file", "a.txt", b"x")), headers=MULTIPART)
+    assert (answer.status_code, app.left()) == (400, [])
+
+
+def test_a_twin_of_a_file(app: App, client: TestClient[Litestar]) -> None:
+    """A row that is given another file of the object keeps it when the request is over."""
+
+    @post("/twin")
+    async def twin(data: Annotated[New, Form]) -> None:
+        async with AsyncSession(app.engine) as session:
+            found = FileObject("store", data.file.filename, path=data.file.path, storages=registry)
+            session.add(Document(title=data.title, file=found, pages=[]))
+            await session.commit()
+
+    app.asgi.register(twin)
+    assert client.post("/twin", content=form(TITLE, ("file", "a.txt", b"x")), headers=MULTIPART).status_code == 201
+    assert (app.rows()[0].file.get_content(), app.left()) == (b"x", [])
+
+
+def test_a_store_that_fails(faulty: FaultyBackend, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told 503 and no more, and the log what has happened."""
+    faulty.plan = [Fault("put", times=None, error=StoreError)]
+    app = App(tmp_path)
+    with TestClient(app.asgi) as client, caplog.at_level(logging.ERROR, "lading"):
+        answer = client.post("/documents", content=form(TITLE, ("file", "a.txt", b"x")), headers=MULTIPART)
+    assert (answer.status_code, problem(answer)) == (503, "store-unavailable")
+    (record,) = [record for record in caplog.records if record.name == "lading"]
+    assert (record.levelname, record.__dict__["backend"], record.exc_info is not None) == ("ERROR", "store", True)
 
 
 def test_several_plugins(memory: ObstoreBackend, tmp_path: Path) -> None:

@@ -423,6 +423,7 @@ class TestWhereFilesComeFrom:
     def test_redirects(self, ceph: House) -> None:
         """`urls="redirect"` signs URLs of ours, which send a reader on to the store; a HEAD is answered here."""
         ceph.options["urls"] = "redirect"
+        ceph.direct["trust_endpoint"] = True
         with ceph.serving() as client:
             ticket = client.ask("a.txt", 3).json()
             assert "X-Amz-Signature" in ticket["url"]

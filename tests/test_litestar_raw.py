@@ -10,12 +10,18 @@ from urllib.parse import quote
 import httpx
 import msgspec
 import pytest
-from litestar import Litestar, post
+from litestar import Litestar, Request, post
+from litestar.di import NamedDependency, Provide
+from litestar.middleware import ASGIMiddleware
+from litestar.params import RawBody
 from litestar.testing import TestClient
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from lading.backends.obstore import ObstoreBackend
-from tests.live import KINDS, Kind, live
-from tests.uploading import MB, MOST, App, Bare, Connection, File, chunked, eventually, head, registry
+from lading.errors import ConfigurationError
+from lading.litestar import LadingConfig, LadingPlugin
+from tests.services.web import KINDS, Kind, live
+from tests.uploading import MB, MOST, SECRET, App, Bare, Connection, File, chunked, eventually, head, registry
 
 PDF = b"%PDF-1.7 and so on"
 MIB = 2**20
@@ -191,6 +197,62 @@ def test_wrong_lengths(app: App) -> None:
                 connection.send(request, b"0123456789")
                 assert connection.answer()[0] in (0, 400)
     assert (app.calls, app.left()) == (0, [])
+
+
+def test_a_part_of_a_file(client: TestClient[Litestar], app: App) -> None:
+    """The part of a file is refused, since it would be taken for all of it."""
+    answer = client.put("/documents/7/file", content=b"tail", headers={"content-range": "bytes 100-103/104"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:lading:problem:malformed-body")
+    assert (app.calls, app.left()) == (0, [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refusal_without_the_body(app: App, kind: Kind) -> None:
+    """A client that waits to be asked for the body is not asked for one that is refused already."""
+    with live(app.asgi, kind) as port, Connection(port) as connection:
+        more = {"Expect": "100-continue", "Content_Range": "bytes 0-9/10"}
+        connection.send(head("/documents/7/file", 10, method="PUT", content_type="a/b", **more))
+        assert connection.answer()[0] == 400
+
+
+def test_a_body_that_was_read_before(backend: ObstoreBackend, tmp_path: Path) -> None:
+    """Behind a middleware that has read the body, as Litestar's own for logging does, file and rules are the same."""
+
+    class Reading(ASGIMiddleware):
+        async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+            request = Request[Any, Any, Any](scope, receive=receive)
+            await (request.json() if request.content_type[0] == "application/json" else request.body())
+            await next_app(scope, receive, send)
+
+    app = App(tmp_path, middleware=[Reading()])
+    with TestClient(app.asgi) as client:
+        for kind in ("application/octet-stream", "application/json", "text/plain"):
+            answer = client.put("/documents/7/file", content=b'{"a": 1}', headers={"content-type": kind})
+            assert (answer.status_code, answer.json()["size"]) == (200, 8)
+        assert client.put("/documents/7/file", content=bytes(9 * MB)).status_code == 200
+        assert client.put("/documents/7/file", content=bytes(MOST + 1)).status_code == 413
+    assert (app.rows()[0].file.size, app.left()) == (9 * MB, [])
+
+
+def test_a_handler_that_wants_the_body(backend: ObstoreBackend) -> None:
+    """A handler, or a dependency, that asks for the bytes besides is refused when the application is made."""
+
+    @post("/")
+    async def wants(data: Annotated[File, Bare], body: RawBody) -> None: ...
+
+    @post("/")
+    async def depends(data: Annotated[File, Bare], other: NamedDependency[bytes]) -> None: ...
+
+    async def other(body: RawBody) -> bytes:
+        return body
+
+    for handler in (wants, depends):
+        with pytest.raises(ConfigurationError, match="body"):
+            Litestar(
+                [handler],
+                dependencies={"other": Provide(other)} if handler is depends else {},
+                plugins=[LadingPlugin(LadingConfig(SECRET, storages=registry))],
+            )
 
 
 def test_a_coding_that_is_taken_off(client: TestClient[Litestar]) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from litestar import Litestar, Request, post
+from litestar.testing import TestClient
 
-from lading import errors
+from lading import FileObject, Storages, errors
 from lading.errors import (
     ClientGone,
     ConfigurationError,
     ExpiredToken,
     ExtensionNotAllowed,
     IntegrityFailure,
+    InvalidPath,
     InvalidToken,
     LadingError,
     MalformedBody,
@@ -34,6 +37,8 @@ from lading.errors import (
     TypeNotAllowed,
     UsedToken,
 )
+from lading.litestar import LadingConfig, LadingPlugin
+from lading.paths import as_given, under
 from lading.problems import MEDIA_TYPE, PREFIX, PROBLEMS, problem_of
 
 STORE = {"backend": "secret host", "path": "secret/path"}
@@ -56,6 +61,7 @@ EACH: list[tuple[LadingError, int, str, dict[str, Any]]] = [
     ),
     (TooSmall("small", filename="f", limit=2, actual=1), 422, "too-small", {"limit": 2, "actual": 1}),
     (ExtensionNotAllowed("extension", filename="f", actual="exe"), 422, "extension-not-allowed", {"actual": "exe"}),
+    (InvalidPath("secret/C:x", "a drive"), 422, "invalid-path", {"detail": "no object can have that name: a drive"}),
     (Mismatch("other", filename="f", limit=1, actual=2), 422, "mismatch", {"limit": 1, "actual": 2}),
     (Refused("a rule", filename="f"), 422, "refused", {}),
     (TooManyUploads("many", limit=1, retry_after=9), 429, "too-many-uploads", {"limit": 1, "retry_after": 9}),
@@ -65,7 +71,7 @@ EACH: list[tuple[LadingError, int, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("error", "status", "name", "evidence"), EACH, ids=[each[2] for each in EACH])
 def test_what_a_client_is_told(error: LadingError, status: int, name: str, evidence: dict[str, Any]) -> None:
-    """Each error has its status, a type that never changes, and its evidence; of a store nothing is told."""
+    """Each error has its status, a type that never changes, and its evidence; of stores and paths nothing is told."""
     problem = problem_of(error)
     assert problem is not None
     document = json.loads(problem.encode())
@@ -110,7 +116,7 @@ def test_what_is_no_business_of_clients(error: BaseException) -> None:
 
 def test_every_error_has_been_thought_of() -> None:
     """A new error is listed, or is one of those that are the application's own."""
-    own = {errors.ConfigurationError, errors.InvalidPath, errors.RecordError, errors.NotAFile, errors.SourceError}
+    own: set[type[LadingError]] = {errors.ConfigurationError, errors.RecordError, errors.NotAFile, errors.SourceError}
     own |= {errors.StateError, errors.CleanupError, errors.LadingError, errors.RequestError}
     kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, LadingError)}
     for kind in kinds - own:
@@ -118,14 +124,33 @@ def test_every_error_has_been_thought_of() -> None:
 
 
 def test_headers() -> None:
-    """A document says what it is, is not to be cached, and when the client may come again."""
+    """A document says what it is and no browser guesses; it is not cached, and says when the client may come again."""
     busy, gone = problem_of(TooManyUploads("many", limit=1, retry_after=9)), problem_of(UsedToken("used"))
     assert busy is not None
     assert gone is not None
-    assert busy.headers == {"content-type": MEDIA_TYPE, "cache-control": "no-store", "retry-after": "9"}
-    assert gone.headers == {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
+    always = {"content-type": MEDIA_TYPE, "cache-control": "no-store", "x-content-type-options": "nosniff"}
+    assert busy.headers == {**always, "retry-after": "9"}
+    assert gone.headers == always
     busy.headers.clear()
     assert "retry-after" in busy.headers
+
+
+@pytest.mark.parametrize("name", ["a%2fb.txt", "a%00.txt"])
+def test_a_name_that_no_object_can_have(name: str) -> None:
+    """A client's name that a path maker makes a bad path of is the client's business, and what else is in it is not."""
+    storages = Storages()
+    storages.register_backend("memory://", key="store", path=under("tenants/secret", as_given))
+
+    @post("/")
+    async def upload(request: Request[Any, Any, Any]) -> None:
+        await FileObject("store", name, content=b"x", storages=storages).save_async()
+
+    plugin = LadingPlugin(LadingConfig("a secret of some length", storages=storages))
+    with TestClient(Litestar([upload], plugins=[plugin], logging_config=None), raise_server_exceptions=False) as client:
+        answer = client.post("/")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:lading:problem:invalid-path")
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert "secret" not in answer.text
 
 
 def test_evidence_of_any_kind() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lading.backends.obstore import ObstoreBackend
 from lading.errors import ClientGone, ConfigurationError, MalformedBody, SlowBody, TooLarge, TooManyUploads
-from lading.receiving import CHUNK, Admission, Pace, RequestBody, cost_of
+from lading.receiving import CHUNK, FIRST, Admission, Pace, RequestBody, cost_of, expects, length_of
 
 KB = 1000
 
@@ -90,7 +90,7 @@ class TestBody:
         begun = time.monotonic()
         with pytest.raises(SlowBody) as caught:
             await whole(body)
-        assert (caught.value.limit, caught.value.actual) == (500, 1)
+        assert (caught.value.limit, caught.value.actual) == (4096, 1)
         assert 0.04 < caught.value.seconds <= time.monotonic() - begun < 2
 
     async def test_a_slow_drip(self) -> None:
@@ -131,6 +131,45 @@ class TestBody:
         gone = RequestBody(Client([None]).receive)
         await gone.drain()
         assert gone.received == 0
+
+    async def test_a_body_that_nobody_has_asked_for(self) -> None:
+        """Who waits to be asked for the body is not asked for it, lest it be sent to be forgotten."""
+        client = Client([b"x" * KB] * 10)
+        body = RequestBody(client.receive, length=10 * KB, expects=True)
+        await body.drain()
+        assert client.asked == 0
+        await body.begin()
+        await body.drain()
+        assert client.asked == 10
+        assert [expects({"expect": said}) for said in ("100-Continue", "something else")] == [True, False]
+        assert not expects({})
+
+    async def test_beginning(self) -> None:
+        """What has come before it takes part in anything comes first when it is read; no more is waited for."""
+        events = [bytes([number]) * (16 * 1024) for number in range(80)]
+        client = Client(events)
+        body = RequestBody(client.receive)
+        await body.begin()
+        assert client.asked == FIRST // (16 * 1024) == 4
+        await body.begin()
+        assert client.asked == 4
+        assert len(first := await anext(body)) == CHUNK
+        assert first + await whole(body) == b"".join(events)
+        small = RequestBody(Client([b"x"]).receive)
+        await small.begin()
+        assert await whole(small) == b"x"
+        with pytest.raises(SlowBody):
+            await RequestBody(Client([b"x"], ends=False).receive, pace=Pace(timeout=0.05)).begin()
+        with pytest.raises(TooLarge):
+            await RequestBody(client.receive, length=11, limit=10).begin()
+
+
+@pytest.mark.parametrize("said", ["", "-1", "1e3", "1, 1", "١", "1" * 5000])
+def test_no_length(said: str) -> None:
+    """A Content-Length is decimal digits, and not so many that to read them takes long."""
+    with pytest.raises(MalformedBody):
+        length_of({"content-length": said})
+    assert (length_of({"content-length": "12"}), length_of({})) == (12, None)
 
 
 @pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": -1}, {"rate": 0}])

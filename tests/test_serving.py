@@ -420,6 +420,25 @@ def test_no_page_can_load_a_script(content_type: str, separate_origin: bool) -> 
     assert b"script" not in body(several, bytes(100))
 
 
+@pytest.mark.parametrize("content_type", ["text/css", "TEXT/CSS; charset=utf-8"])
+@pytest.mark.parametrize(("separate_origin", "served"), [(False, "application/octet-stream"), (True, "text/css")])
+def test_no_page_can_load_a_stylesheet(content_type: str, separate_origin: bool, served: str) -> None:
+    """CSS is called so on an origin of its own alone: elsewhere a page may load what its own origin calls so."""
+    headers = dict(ask(content_type=content_type, separate_origin=separate_origin, disposition="inline").headers)
+    assert headers["content-type"] == served
+    assert headers["content-disposition"].startswith("attachment;")
+    several = ask(content_type=content_type, separate_origin=separate_origin, asked={"range": "bytes=0-0,2-2"})
+    assert (b"css" in body(several, bytes(100))) == separate_origin
+
+
+@pytest.mark.parametrize("asked", [{"if-match": '"other"'}, {"range": "bytes=100-"}])
+def test_refusals_say_nothing_twice(asked: dict[str, str]) -> None:
+    """A refusal has each header once, and is not guessed at either."""
+    names = [name for name, _ in ask(asked=asked).headers]
+    assert len(names) == len(set(names))
+    assert {"x-content-type-options", "referrer-policy", "cache-control", "content-type"} < set(names)
+
+
 @pytest.mark.parametrize(
     ("content_type", "boxed"),
     [

@@ -242,6 +242,18 @@ class Connection:
             body += self._socket.recv(65536)
         return int(top.split()[1]), body
 
+    def ends(self) -> bool:
+        """Whether the other side ends the connection, behind what it has sent already."""
+        self._socket.settimeout(5)
+        try:
+            while self._socket.recv(65536):
+                pass
+        except TimeoutError:
+            return False
+        except ConnectionResetError:
+            pass
+        return True
+
 
 def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait until something holds."""

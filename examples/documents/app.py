@@ -218,7 +218,7 @@ alchemy_config = SQLAlchemyAsyncConfig(
 lading_config = LadingConfig(
     settings.SECRET,
     columns=[DocumentModel.file],
-    direct_uploads=DirectUploads(guards=[visited], principal=visitor),
+    direct_uploads=DirectUploads(guards=[visited], principal=visitor, trust_endpoint=settings.TRUST_ENDPOINT),
     sweeper=Sweeper(alchemy_config.get_engine(), DocumentModel.metadata),
 )
 app = Litestar(

@@ -8,12 +8,13 @@ from pathlib import PurePath
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from lading import paths
 from lading.backends.protocols import StorageBackend
-from lading.errors import OwnedFile, PendingFile, RecordError, SourceError, StateError
+from lading.errors import ConfigurationError, OwnedFile, PendingFile, RecordError, SourceError, StateError
 from lading.ops import attach as attaching
 from lading.ops import read as reading
 from lading.ops import save as saving
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-Claim = Literal["free", "flushing", "bound", "owned"]
-"""Whose a stored file is: nobody's yet, of a row that is to be written, of one that a statement writes, or of a row."""
+Claim = Literal["free", "flushing", "bound", "owned", "unspent"]
+"""Whose a stored file is: nobody's yet, of a row that is to be written, of one that a statement writes, or of a row.
+
+One that is `"unspent"` is of another file, or nobody knows whether of a row, and was made from a direct upload that may
+be attached still: a row gets a copy of it, and that spends the upload.
+"""
 
 Raw = str | bytes | msgspec.Raw | dict[str, Any]
 """A record as a database driver delivers it; decoded when somebody looks."""
@@ -61,13 +66,25 @@ class FileObject:
         RecordError: `metadata` holds what JSON cannot: it would come back as something else.
     """
 
-    __slots__ = ("__weakref__", "_backend", "_claim", "_holder", "_state", "_storages", "_upload")
+    __slots__ = (
+        "__weakref__",
+        "_backend",
+        "_claim",
+        "_holder",
+        "_recognised",
+        "_state",
+        "_storages",
+        "_twin",
+        "_upload",
+    )
 
     _backend: StorageBackend | str | None
     _claim: Claim
     _holder: object
+    _recognised: bool
     _state: saving.Draft | FileRecord | Raw
     _storages: Storages
+    _twin: "FileObject | None"
     _upload: Upload | None
 
     def __init__(
@@ -93,7 +110,9 @@ class FileObject:
         self._backend = backend
         self._claim = "free"
         self._holder = None
+        self._recognised = False
         self._storages = storages
+        self._twin = None
         self._upload = None
         attached = _attachable(metadata or {})
         if path is not None:
@@ -443,10 +462,11 @@ class FileObject:
     def __copy__(self) -> "FileObject":
         state = self._state
         if isinstance(state, saving.Draft):
-            return pending(msgspec.structs.replace(state, storing=False), self._backend, self._storages)
-        twin = loaded(state, self._storages)
-        twin._backend = self._backend
-        return twin
+            twin = pending(msgspec.structs.replace(state, storing=False), self._backend, self._storages)
+        else:
+            twin = loaded(state, self._storages)
+            twin._backend = self._backend
+        return _of_one_upload(self, twin)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FileObject":
         return self.__copy__()
@@ -501,8 +521,10 @@ def loaded(state: FileRecord | Raw, storages: Storages) -> FileObject:
     file._backend = None
     file._claim = "owned"
     file._holder = None
+    file._recognised = False
     file._state = state
     file._storages = storages
+    file._twin = None
     file._upload = None
     return file
 
@@ -519,7 +541,7 @@ def duplicate(
         metadata=dict(record.metadata),
         source=saving.StoredSource(file.backend, record),
     )
-    return pending(draft, file.backend if backend is None else backend, file._storages)
+    return _of_one_upload(file, pending(draft, file.backend if backend is None else backend, file._storages))
 
 
 def pending(draft: saving.Draft, backend: str | StorageBackend | None, storages: Storages) -> FileObject:
@@ -528,8 +550,10 @@ def pending(draft: saving.Draft, backend: str | StorageBackend | None, storages:
     file._backend = backend
     file._claim = "free"
     file._holder = None
+    file._recognised = False
     file._state = draft
     file._storages = storages
+    file._twin = None
     file._upload = None
     return file
 
@@ -546,11 +570,25 @@ def uploaded(upload: Upload) -> FileObject:
 
 
 def upload_of(file: FileObject) -> Upload | None:
-    """The direct upload that a file is, or was made from when it was stored."""
+    """The direct upload that a file is, or was made from when it was stored, or is a copy of before that was spent."""
     state = file._state
-    if not isinstance(state, saving.Draft):
-        return file._upload
-    return state.source.upload if isinstance(state.source, attaching.UploadedSource) else None
+    if isinstance(state, saving.Draft) and isinstance(state.source, attaching.UploadedSource):
+        return state.source.upload
+    return file._upload
+
+
+def _of_one_upload(file: FileObject, twin: FileObject) -> FileObject:
+    """A copy of a file that was made from a direct upload, as long as that is not spent, is one more that spends it."""
+    if file._upload is not None and file._claim in ("free", "unspent"):
+        twin._upload = file._upload
+        if twin.is_stored:
+            twin._claim = "unspent"
+    return twin
+
+
+def is_recognised(file: FileObject) -> bool:
+    """Whether its object may be another's: an answer was lost, and what lay there was what was to be stored."""
+    return file._recognised
 
 
 def state_of(file: FileObject) -> saving.Draft | FileRecord:
@@ -561,7 +599,7 @@ def state_of(file: FileObject) -> saving.Draft | FileRecord:
 def restore(file: FileObject, state: saving.Draft | FileRecord, claim: Claim) -> None:
     """Make a file what it was."""
     file._state = state
-    file._claim = claim
+    _claim(file, claim)
 
 
 def place(file: FileObject, backend: str | StorageBackend | None, storages: Storages) -> None:
@@ -595,19 +633,57 @@ def claim_of(file: FileObject) -> Claim:
 
 def claim(file: FileObject, claim: Claim) -> None:
     """Say whose the file is."""
-    file._claim = claim
+    _claim(file, claim)
 
 
 def seize(file: FileObject, wanted: Claim) -> bool:
-    """Say whose a file is that is nobody's; of several who try that at once, one succeeds."""
+    """Say whose a file is that is nobody's; of several who try that at once, one succeeds.
+
+    Where another file of the same object is known by `remember`, both are claimed or none.
+    """
+    twin = _remembered(file)
     with _seizing:
-        if file._claim != "free":
+        if file._claim != "free" or (twin is not None and twin._claim != "free"):
             return False
-        file._claim = wanted
+        file._twin = twin
+        _claim(file, wanted)
         return True
 
 
 _seizing = Lock()
+
+
+def remember(file: FileObject) -> None:
+    """Have this stored file claimed with every other one of the same object, for as long as somebody has it.
+
+    For files that are deleted when they turn out to be nobody's: a row may have their object by `path=`.
+    """
+    _known[file.backend, file.path] = file
+
+
+_known: WeakValueDictionary[tuple[StorageBackend, str], FileObject] = WeakValueDictionary()
+
+
+def _remembered(file: FileObject) -> FileObject | None:
+    """The file that is known to have the same object as another."""
+    if not _known or not file.is_stored:
+        return None
+    try:
+        found = _known.get((file.backend, file.path))
+    except ConfigurationError:  # where its backend is not known, nothing was stored
+        return None
+    # One whose storing was undone is pending again, or lies elsewhere by now.
+    is_twin = found is not None and found is not file and found.is_stored and found.path == file.path
+    return found if is_twin else None
+
+
+def _claim(file: FileObject, claim: Claim) -> None:
+    """Say whose a file is, and whose the one that was claimed with it."""
+    file._claim = claim
+    if file._twin is not None:
+        file._twin._claim = claim
+        if claim == "free":
+            file._twin = None
 
 
 def hold(file: FileObject, holder: object) -> None:
@@ -684,7 +760,7 @@ async def _save(
         raise SourceError(f"{draft.filename!r} is a direct upload, and has its content")
     draft.storing = True
     try:
-        if upload is not None:
+        if upload is not None and isinstance(source, attaching.UploadedSource):
             policy = upload.policy if policy is ANYTHING else policy
             file._state = await attaching.attach(
                 draft, upload, file.backend, world, policy=policy, on_progress=on_progress
@@ -693,6 +769,9 @@ async def _save(
             file._state = await saving.save(
                 draft, source, file.backend, world, policy=policy, overwrite=overwrite, on_progress=on_progress
             )
+        file._recognised = draft.is_recognised
         file._upload = upload
+        if upload is not None:
+            remember(file)
     finally:
         draft.storing = False

@@ -9,6 +9,7 @@ from lading.errors import (
     ClientGone,
     ExpiredToken,
     ExtensionNotAllowed,
+    InvalidPath,
     InvalidToken,
     LadingError,
     MalformedBody,
@@ -46,6 +47,7 @@ PROBLEMS: dict[type[LadingError], tuple[int, str]] = {
     TypeNotAllowed: (415, "type-not-allowed"),
     TooSmall: (422, "too-small"),
     ExtensionNotAllowed: (422, "extension-not-allowed"),
+    InvalidPath: (422, "invalid-path"),
     Mismatch: (422, "mismatch"),
     Refused: (422, "refused"),
     TooManyUploads: (429, "too-many-uploads"),
@@ -84,7 +86,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the answer, besides its length."""
-        headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
+        headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store", "x-content-type-options": "nosniff"}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
         return headers
@@ -97,7 +99,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def problem_of(error: BaseException) -> Problem | None:
     """What a client is told of an error; `None` where it is none of its business.
 
-    Of a store's errors only that there was one, because they name paths and hosts.
+    Of a store's errors only that there was one, because they name paths and hosts; of a path only what is wrong with
+    it, because a path maker puts more into it than the client's own name.
     """
     for kind in type(error).__mro__:
         if kind in PROBLEMS:
@@ -105,16 +108,24 @@ def problem_of(error: BaseException) -> Problem | None:
             break
     else:
         return None
-    told = not isinstance(error, StoreError)
     return Problem(
         type=PREFIX + name,
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=str(error) if told else None,
+        detail=_told(error),
         limit=_plain(getattr(error, "limit", None)),
         actual=_plain(getattr(error, "actual", None)),
         retry_after=getattr(error, "retry_after", _RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None),
     )
+
+
+def _told(error: BaseException) -> str | None:
+    """What went wrong, for people, without what is no business of theirs."""
+    if isinstance(error, StoreError):
+        return None
+    if isinstance(error, InvalidPath):
+        return f"no object can have that name: {error.reason}"
+    return str(error)
 
 
 def _plain(evidence: object) -> object:

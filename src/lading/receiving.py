@@ -20,6 +20,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 CHUNK = 2**20
 """Bytes of a body that are handed on at a time."""
 
+FIRST = 64 * 1024
+"""Bytes of a body, or all of it, that have come before it takes part in anything; servers keep as many for each."""
+
 _PARTS = 3.5
 """Parts that one streamed upload may hold: one is read ahead, two are under way, and half of one is being filled."""
 
@@ -28,7 +31,7 @@ _CHUNKS = 4 * CHUNK
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How slowly a body may come: what `RequestReadTimeout body=20,MinRate=500` is to Apache (mod_reqtimeout).
+    """How slowly a body may come: what `RequestReadTimeout body=30,MinRate=4096` is to Apache (mod_reqtimeout).
 
     Only the time counts in which the client is waited for: where the store is slow, the client may be.
 
@@ -38,7 +41,7 @@ class Pace(msgspec.Struct, frozen=True):
     """
 
     timeout: float = 30.0
-    rate: float = 500.0
+    rate: float = 4096.0
 
     def __post_init__(self) -> None:
         if not (self.timeout > 0 and self.rate > 0):
@@ -64,8 +67,9 @@ class RequestBody:
         length: of the body in bytes, as Content-Length says it; `None` where it says nothing.
         limit: how many bytes the body may have; `None` for any number.
         pace: how slowly it may come.
+        expects: whether the client waits to be asked for it (`Expect: 100-continue`; RFC 9110, section 10.1.1).
 
-    Raises (where it is iterated):
+    Raises (where it is iterated, and by `begin`):
         TooLarge: it is longer than `limit`, or says that it is: then before anything is read.
         MalformedBody: it is shorter or longer than `length` (RFC 9112, section 6.3).
         SlowBody: it comes more slowly than allowed.
@@ -73,13 +77,21 @@ class RequestBody:
     """
 
     def __init__(
-        self, receive: Receive, *, length: int | None = None, limit: int | None = None, pace: Pace = PACE
+        self,
+        receive: Receive,
+        *,
+        length: int | None = None,
+        limit: int | None = None,
+        pace: Pace = PACE,
+        expects: bool = False,
     ) -> None:
         self.received = 0
         self.length = length
         self.limit = limit
         self._receive = receive
         self._pace = pace
+        self._expects = expects
+        self._held = b""
         self._waited = 0.0
         self._timed = 0.0
         self._ended = False
@@ -88,15 +100,29 @@ class RequestBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._ended:
+        chunk = await self._gather(CHUNK)
+        if not chunk:
             raise StopAsyncIteration
+        return chunk
+
+    async def begin(self) -> None:
+        """Wait for its first 64 KiB, or its end, and keep them for who iterates it.
+
+        To be awaited before `Admission.enter`: a client that has sent no more than a header then takes nobody's place.
+        """
+        self._held = await self._gather(FIRST)
+
+    async def _gather(self, least: int) -> bytes:
+        """The next bytes, no fewer than `least` but at the end."""
+        gathered, self._held = [self._held], b""
+        size = len(gathered[0])
+        if self._ended or size >= least:
+            return gathered[0]
         self.check()
-        gathered: list[bytes] = []
-        size = 0
         begun = self._timed = monotonic()
         try:
             async with asyncio.timeout(self._left()) as timer:
-                while size < CHUNK and not self._ended:
+                while size < least and not self._ended:
                     data = await self._next()
                     size += len(data)
                     gathered.append(data)
@@ -107,9 +133,7 @@ class RequestBody:
             self._waited += monotonic() - begun
             self._ended = True
             raise self._too_slow() from None
-        if size == 0:
-            raise StopAsyncIteration
-        return gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        return b"".join(gathered)
 
     def check(self) -> None:
         """Refuse a body that says of itself that it is too large, before anything of it is read. Raises `TooLarge`."""
@@ -121,8 +145,9 @@ class RequestBody:
         To be awaited before a refusal is sent: a connection that is closed while bytes lie unread in it is reset, and a
         reset may overtake the answer (RFC 9112, section 9.6). Where more is left nothing helps that the client would
         not do by itself; uvicorn reads on without us, and curl, httpx and Chromium read the answer while they send.
+        Who waits to be asked for the body is not asked for it now.
         """
-        if self.length is not None and self.length - self.received > size:
+        if self._expects or (self.length is not None and self.length - self.received > size):
             return
         until = self.received + size
         try:
@@ -141,6 +166,7 @@ class RequestBody:
 
     async def _next(self) -> bytes:
         """The bytes of the next event."""
+        self._expects = False  # to receive is to ask
         event = await self._receive()
         if event["type"] == "http.disconnect":
             self._ended = True
@@ -176,6 +202,31 @@ class RequestBody:
     def _too_slow(self) -> SlowBody:
         message = f"the body comes too slowly: {self.received} bytes in {self._waited:.1f} s"
         return SlowBody(message, limit=self._pace.rate, actual=self.received, seconds=self._waited)
+
+
+def check_whole(headers: Mapping[str, str]) -> None:
+    """Refuse the part of a file, which would be taken for all of it (RFC 9110, section 14.5). Raises `MalformedBody`.
+
+    Args:
+        headers: of the request, names in lower case or no matter how.
+    """
+    if "content-range" in headers:
+        raise MalformedBody("a part of a file cannot be sent alone; send all of it, without Content-Range")
+
+
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """What `Content-Length` says (RFC 9110, section 8.6); `None` where it says nothing. Raises `MalformedBody`."""
+    said = headers.get("content-length")
+    if said is None:
+        return None
+    if not (said.isascii() and said.isdigit() and len(said) < 20):
+        raise MalformedBody(f"Content-Length is a number of bytes, not {said!r:.40}")
+    return int(said)
+
+
+def expects(headers: Mapping[str, str]) -> bool:
+    """Whether a client waits to be asked for the body."""
+    return headers.get("expect", "").lower() == "100-continue"
 
 
 class Admission:

@@ -41,7 +41,7 @@ _SANDBOX = f"{_NO_SCRIPTS}; sandbox"
 _UNBOXED_FAMILIES = ("application/pdf", "audio/", "video/")
 
 # A URL may be the permission, and must not travel on to where a file's links lead.
-_ALWAYS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
+_NO_REFERRER = ("referrer-policy", "no-referrer")
 
 
 class Representation(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,12 +151,12 @@ def respond(method: str, asked: Mapping[str, str], what: Representation) -> Answ
     if status == 304:
         return Answer(304, [*validators, ("cache-control", what.cache_control)])
     if status == 412:
-        return _refused(method, 412, "precondition-failed", "this is not the version that was asked for", validators)
+        return _refused(method, precondition_failed("this is not the version that was asked for"), validators)
     ranged = method == "GET" and _same(asked.get("if-range"), what.etag, modified)
     found = spans(asked.get("range", ""), what.size) if ranged else None
     if found == []:
         evidence = [*validators, ("content-range", f"bytes */{what.size}")]
-        return _refused(method, 416, "range-not-satisfiable", f"the file ends at {what.size} bytes", evidence)
+        return _refused(method, _problem(416, "range-not-satisfiable", f"the file ends at {what.size} bytes"), evidence)
     return _sent(method, what, [*validators, ("cache-control", what.cache_control)], found)
 
 
@@ -169,11 +169,19 @@ def _validators(what: Representation, modified: int | None) -> list[tuple[str, s
     return headers
 
 
-def _refused(method: str, status: int, name: str, detail: str, headers: list[tuple[str, str]]) -> Answer:
-    problem = Problem(type=PREFIX + name, title=HTTPStatus(status).phrase, status=status, detail=detail)
+def precondition_failed(detail: str) -> Problem:
+    """The problem of a request whose condition does not hold (13.1)."""
+    return _problem(412, "precondition-failed", detail)
+
+
+def _problem(status: int, name: str, detail: str) -> Problem:
+    return Problem(type=PREFIX + name, title=HTTPStatus(status).phrase, status=status, detail=detail)
+
+
+def _refused(method: str, problem: Problem, headers: list[tuple[str, str]]) -> Answer:
     document = problem.encode()
-    headers = [*headers, *problem.headers.items(), ("content-length", str(len(document))), *_ALWAYS]
-    return Answer(status, headers, after=b"" if method == "HEAD" else document)
+    headers = [*headers, *problem.headers.items(), ("content-length", str(len(document))), _NO_REFERRER]
+    return Answer(problem.status, headers, after=b"" if method == "HEAD" else document)
 
 
 def _sent(
@@ -181,7 +189,7 @@ def _sent(
 ) -> Answer:
     """The file, or those of its bytes that were asked for."""
     media_type = _media_type(what.content_type)
-    content_type = _named(media_type)
+    content_type = _named(media_type, separate_origin=what.separate_origin)
     parts, after = [Part(b"", 0, what.size)], b""
     if found is not None and len(found) > 1:
         content_type, parts, after = multipart(found, what.size, content_type)
@@ -199,7 +207,8 @@ def _sent(
         ),
         ("content-security-policy", _NO_SCRIPTS if media_type.startswith(_UNBOXED_FAMILIES) else _SANDBOX),
         ("cross-origin-resource-policy", what.embedding),
-        *_ALWAYS,
+        ("x-content-type-options", "nosniff"),
+        _NO_REFERRER,
     )
     status = 200 if found is None else 206
     if method == "HEAD" or length == 0:
@@ -250,12 +259,15 @@ def _media_type(content_type: str) -> str:
     return bare if _TYPE(bare) else _UNKNOWN
 
 
-def _named(media_type: str) -> str:
-    """The `Content-Type` of a media type. JavaScript is not called so, or any page of the origin could load it as such.
+def _named(media_type: str, *, separate_origin: bool) -> str:
+    """The `Content-Type` of a media type. What any page of the origin could load by its name goes by another.
 
-    `nosniff` lets no page run what goes by another name (Fetch, section 3.6).
+    That is JavaScript, and CSS, which can read what a page shows and send it elsewhere; with `nosniff` no page loads a
+    script or a stylesheet that is not called so (Fetch, section 3.6). Where nothing but files is served no page that
+    matters takes `'self'` for that origin, and a stylesheet may be called one.
     """
-    if canonical(media_type) == "text/javascript":
+    kind = canonical(media_type)
+    if kind == "text/javascript" or (kind == "text/css" and not separate_origin):
         return _UNKNOWN
     return f"{media_type}; charset=utf-8" if media_type == "text/plain" else media_type
 

@@ -5,10 +5,12 @@ row ever names that path: what lies there is attached as a copy, see `lading.ops
 """
 
 import re
+from urllib.parse import urlsplit
 
 import msgspec
 
 from lading import paths, rules
+from lading.backends.protocols import StorageBackend
 from lading.errors import Refused, TooLarge
 from lading.mediatypes import by_extension, canonical
 from lading.policy import Policy
@@ -23,6 +25,8 @@ _ONE_REQUEST = {"s3": 5 * GiB, "az": 5000 * MiB}
 """The most that these stores take in one PUT: S3's PutObject, and Azure's Put Blob."""
 
 _MOST = 2**63 - 1
+
+_AMAZON = re.compile(r"(?:[a-z0-9_-]+\.)+amazonaws\.com(?:\.cn)?").fullmatch
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +117,21 @@ def headers(upload: Upload) -> dict[str, str]:
         # Put Blob keeps no plain Content-Disposition, and has to be told what kind of blob it makes.
         return {"content-type": kind, "x-ms-blob-content-disposition": disposition, "x-ms-blob-type": "BlockBlob"}
     return {"content-type": kind, "content-disposition": disposition}
+
+
+def is_kept_to(url: str, backend: StorageBackend) -> bool:
+    """Whether the store is known to refuse whatever a URL for `PUT` was not signed for.
+
+    Amazon's S3, Google's store and Azure's are. Other servers of the S3 protocol take headers besides those that were
+    signed, among them `x-amz-copy-source`: then whoever may write one object may read every object that the account
+    which has signed may read, and whose path he knows. Ceph RGW 16.2 and moto do so.
+
+    Args:
+        url: as the store's library has signed it: it alone tells which server that takes, since endpoints also come
+            from the environment.
+        backend: that it writes to.
+    """
+    return backend.protocol in ("gs", "az") or _AMAZON(urlsplit(url).hostname or "") is not None
 
 
 def _check_size(filename: str, size: int, most: int) -> None:

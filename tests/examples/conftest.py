@@ -59,7 +59,6 @@ class Example:
                 storages.unregister_backend(backend.key)
             storages.signer = signer
 
-
     async def dispose(self) -> None:
         """Close the connections: advanced-alchemy does so for one configuration of a process."""
         await import_module(self.application).alchemy_config.get_engine().dispose()

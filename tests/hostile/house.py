@@ -21,7 +21,7 @@ from lading.problems import problem_of
 from lading.worlds import inline, run
 from tests.hostile.app import Document, Picture, make_app, outbox, storages
 from tests.hostile.wire import Answer
-from tests.services.http import serving
+from tests.services.web import Kind, live
 
 
 @dataclass
@@ -65,9 +65,9 @@ class House:
                 yield client
 
     @contextmanager
-    def server(self, *, http: str = "httptools", **options: Any) -> Iterator[int]:
+    def server(self, *, http: Kind = "httptools", **options: Any) -> Iterator[int]:
         """The port of a real one."""
-        with serving(self.app(**options), http=http) as port:
+        with live(self.app(**options), http) as port:
             yield port
 
     def files(self) -> list[FileObject]:

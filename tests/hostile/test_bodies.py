@@ -13,6 +13,7 @@ from lading.receiving import Pace, RequestBody
 from tests.hostile.app import MOST
 from tests.hostile.house import House, refusal
 from tests.hostile.wire import BOUNDARY, FORM, Answer, Part, connect, exchange, form, receive, request, text, upload
+from tests.services.web import Kind
 
 ANN = {"x-user": "ann"}
 LINE = f"--{BOUNDARY}\r\n".encode()
@@ -280,7 +281,7 @@ async def test_too_large(house: House, path: str) -> None:
 
 @pytest.mark.parametrize("house", ["local"], indirect=True)
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_lengths_on_the_wire(house: House, http: str) -> None:
+def test_lengths_on_the_wire(house: House, http: Kind) -> None:
     """A body that is shorter or longer than its Content-Length stores nothing, nor does one that says two things."""
     headers = [("content-type", FORM)]
 
@@ -320,7 +321,7 @@ def _split(line: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("house", ["local"], indirect=True)
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_chunks_on_the_wire(house: House, http: str) -> None:
+def test_chunks_on_the_wire(house: House, http: Kind) -> None:
     """Chunked bodies that are not well-formed, or stop, store nothing."""
     head = request("POST", "/documents", [("content-type", FORM), ("transfer-encoding", "chunked")], length=False)
     size = f"{len(GOOD):x}".encode()
@@ -361,7 +362,7 @@ def test_more_after_the_body(house: House) -> None:
 
 @pytest.mark.parametrize("house", ["local"], indirect=True)
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_slow_bodies(house: House, http: str) -> None:
+def test_slow_bodies(house: House, http: Kind) -> None:
     """A body that drips is refused, at every door, before long."""
     with house.server(http=http, pace=Pace(timeout=0.5, rate=1000)) as port:
         assert exchange(port, request("POST", "/documents", [("content-type", FORM)], GOOD)).status == 201

@@ -5,6 +5,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from lading.errors import (
 )
 from lading.file import upload_of, uploaded
 from lading.ops import retry
-from lading.ops.attach import attach
+from lading.ops.attach import AT_ONCE, attach
 from lading.ops.save import Draft
 from lading.policy import Policy
 from lading.record import FileRecord
@@ -39,7 +40,7 @@ from lading.testing import Fault, FaultyBackend
 from lading.testing.backends import in_its_world
 from lading.testing.backends import paths as paths_in
 from lading.testing.faults import Kind, Verb
-from lading.uploads import Upload, begin, headers
+from lading.uploads import Upload, begin, headers, is_kept_to
 from lading.worlds import World, asyncio_world, inline
 from tests.backends import test_fsspec, test_obstore, test_radosgw
 from tests.faulty import always
@@ -690,3 +691,67 @@ class TestBySignedRequest:
             with pytest.raises(Mismatch, match=what):
                 asyncio.run(act())
             assert asyncio.run(place.left()) == [upload.path]
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "kept"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com/bucket/a?X-Amz-Signature=0", "s3", True),
+        ("https://bucket.s3.us-east-1.amazonaws.com/a", "s3", True),
+        ("https://my_bucket.s3.amazonaws.com/a", "s3", True),
+        ("https://bucket.s3.cn-north-1.amazonaws.com.cn/a", "s3", True),
+        ("https://bucket.s3-accelerate.amazonaws.com:443/a", "s3", True),
+        ("https://amazonaws.com.example/bucket/a", "s3", False),
+        ("https://s3.example/amazonaws.com/a", "s3", False),
+        ("https://s3.example\\.amazonaws.com/a", "s3", False),
+        ("https://s3.amazonaws.com@s3.example/a", "s3", False),
+        ("https://s3.xamazonaws.com/a", "s3", False),
+        ("http://127.0.0.1:9000/bucket/a", "s3", False),
+        ("https://storage.googleapis.com/bucket/a", "s3", False),
+        ("/a", "s3", False),
+        ("https://storage.googleapis.com/bucket/a", "gs", True),
+        ("https://account.blob.core.windows.net/container/a", "az", True),
+        ("https://files.example/a", "another's", False),
+    ],
+)
+def test_stores_that_are_kept_to(url: str, protocol: str, kept: bool) -> None:
+    """A store counts as one that takes only what was signed where its URL leads to one of those that are known to."""
+
+    class Backend(ObstoreBackend):
+        def __init__(self) -> None:
+            super().__init__("files", "memory://")
+            self.protocol = protocol
+
+    assert is_kept_to(url, Backend()) is kept
+
+
+async def test_so_many_at_a_time() -> None:
+    """However many ask for it, a process attaches so many uploads at a time; those that wait can be cancelled."""
+    storages = Storages()
+    backend = FaultyBackend(ObstoreBackend("files", "memory://"), [Fault("head", kind="delay", times=None)])
+    storages.register_backend(backend)
+    policy = Policy(backend="files", storages=storages)
+    uploads = [begin(policy, filename="a.txt", size=1) for _ in range(3 * AT_ONCE)]
+    for upload in uploads:
+        attributes = Attributes("text/plain", content_disposition("a.txt", "text/plain"))
+        await backend.inner.driver(asyncio_world).put(upload.path, b"x", size=1, overwrite=True, attributes=attributes)
+    tasks = [asyncio.ensure_future(uploaded(upload).save_async()) for upload in uploads]
+    while backend.running < AT_ONCE:
+        await asyncio.sleep(0)
+    tasks[-1].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [each for each in done if isinstance(each, BaseException)] == done[-1:]
+    assert backend.most == AT_ONCE
+
+
+def test_so_many_threads_at_a_time() -> None:
+    """That is so in the threads of synchronous code, too."""
+    storages = Storages()
+    backend = FaultyBackend(ObstoreBackend("files", "memory://"), [Fault("head", kind="delay", times=None)])
+    storages.register_backend(backend)
+    uploads = [begin(Policy(backend="files", storages=storages), filename="a.txt", size=1) for _ in range(2 * AT_ONCE)]
+    for upload in uploads:
+        FileObject("files", "a.txt", upload.path, content=b"x", storages=storages).save()
+    with ThreadPoolExecutor(2 * AT_ONCE) as pool:
+        assert len(list(pool.map(lambda upload: uploaded(upload).save(), uploads))) == 2 * AT_ONCE
+    assert backend.most == AT_ONCE

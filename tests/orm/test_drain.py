@@ -317,6 +317,23 @@ def test_only_these(db: Database, time: FrozenClock) -> None:
         assert desk.objects() == {"a ", "b"}
 
 
+def test_not_what_clients_may_write(db: Database, time: FrozenClock) -> None:
+    """A direct upload, attached or not, waits for its time if it is asked for by path, too: its URL is still good."""
+
+    @at_desk(db)
+    def scenario(desk: Desk) -> None:
+        desk.enter("garbage", delay=timedelta(days=35))
+        day = timedelta(days=1)
+        with desk.engine.begin() as connection:
+            for path in ("waits", "attached"):
+                desk.outbox.expect(connection, ("mem", path), datetime.fromtimestamp(clock.now(), UTC) + day)
+            assert desk.outbox.spend(connection, ("mem", "attached"))
+        assert desk.drain(paths=["garbage", "waits", "attached"]) == Drained(1, 0, 0, 0)
+        assert desk.entries().keys() == {"waits", "attached"}
+        time.tick(day)
+        assert desk.drain(paths=["waits", "attached"]) == Drained(2, 0, 0, 0)
+
+
 def test_a_store_that_fails(db: Database, time: FrozenClock) -> None:
     """What cannot be deleted stays, says why, and is tried again later and later; in the end it goes."""
 

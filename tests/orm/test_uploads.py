@@ -4,13 +4,15 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from copy import copy, deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import ForeignKey, event, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ForeignKey, create_engine, event, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -23,6 +25,7 @@ from lading.errors import (
     InvalidToken,
     Mismatch,
     NotUploaded,
+    OwnedFile,
     PendingFile,
     StateError,
     StoreError,
@@ -47,6 +50,7 @@ from tests.orm.conftest import Database, Sessions, Store, on
 from tests.orm.models import file, read, registry
 from tests.orm.outboxed import WITH_TRIGGERS, WITHOUT_TRIGGERS, Models
 from tests.orm.test_stores import anywhere
+from tests.orm.test_two_phases import finish
 
 __all__ = ["anywhere"]
 
@@ -100,6 +104,10 @@ def entries(session: Session, models: Models = MODELS) -> dict[str, str]:
 def rows(session: Session, models: Models = MODELS) -> int:
     with Session(session.get_bind()) as other:
         return len(other.scalars(select(models.document)).all())
+
+
+def path_is(upload: Upload) -> Any:
+    return MODELS.outbox.table.c.path == upload.path
 
 
 def sweep(session: Session, models: Models = MODELS) -> Drained:
@@ -280,6 +288,102 @@ class TestRefused:
                 session.rollback()
                 assert (rows(session), len(store)) == (1, 2)
 
+    def test_used_costs_nothing(self, db: Database, store: Store) -> None:
+        """An id that has served, or whose upload is being deleted, is refused before the store is asked for anything.
+
+        Not so in a transaction of SQLite, where the look alone would lock others out.
+        """
+
+        @db
+        def scenario(sessions: Sessions) -> None:
+            with make(sessions) as session:
+                used, going = upload_to(session), upload_to(session)
+                session.add(MODELS.document(file=uploaded(used)))
+                session.flush()
+                session.execute(update(MODELS.outbox.table).values(attempts=1).where(path_is(going)))
+                session.commit()
+                faulty = FaultyBackend(store.backend)
+                registry.register_backend(faulty, replace=True)
+                for upload, error in ((used, UsedToken), (going, ExpiredToken)):
+                    session.add(MODELS.document(file=uploaded(upload)))
+                    with pytest.raises(error):
+                        session.commit()
+                    session.rollback()
+                    with pytest.raises(error):
+                        session.execute(insert(MODELS.document).values(file=uploaded(upload), pages=[]))
+                    session.rollback()
+                assert db.name == "sqlite" or faulty.calls == []
+                assert (rows(session), len(store)) == (1, 3)
+
+    def test_used_costs_nothing_where_sqlite_is_idle(self, store: Store, tmp_path: Path) -> None:
+        """As Python's driver is by default, SQLite can be asked without a lock, and so is asked."""
+        engine = create_engine(f"sqlite:///{tmp_path / 'idle.sqlite'}")
+        MODELS.base.metadata.create_all(engine)
+        with Session(engine) as session:
+            upload = upload_to(session)
+            session.add(MODELS.document(file=uploaded(upload)))
+            session.commit()
+            faulty = FaultyBackend(store.backend)
+            registry.register_backend(faulty, replace=True)
+            session.add(MODELS.document(file=uploaded(upload)))
+            with pytest.raises(UsedToken):
+                session.commit()
+            session.rollback()
+            assert faulty.calls == []
+        engine.dispose()
+
+    @pytest.mark.parametrize("make_copy", [copy, deepcopy, lambda file: file.copy_to("mem")])
+    def test_copies_before_it_is_spent(
+        self, db: Database, store: Store, make_copy: Callable[[FileObject], FileObject]
+    ) -> None:
+        """A copy of what was saved ahead of its row is of the same upload: one of them serves, once, in its column."""
+
+        @db
+        def scenario(sessions: Sessions) -> None:
+            with make(sessions) as session:
+                upload = upload_to(session)
+                saved = uploaded(upload).save()
+                copies = [make_copy(saved), make_copy(saved), make_copy(make_copy(saved))]
+                for each in copies:
+                    session.add(MODELS.document(cover=each))
+                    with pytest.raises(InvalidToken):
+                        session.commit()
+                    session.rollback()
+                    with pytest.raises((InvalidToken, OwnedFile)):
+                        session.execute(insert(MODELS.document).values(cover=each, pages=[]))
+                    session.rollback()
+                session.add(MODELS.document(file=copies[0]))
+                session.flush()
+                assert entries(session) == {upload.path: UPLOAD}
+                session.rollback()
+                document = MODELS.document(file=copies[0])
+                session.add(document)
+                session.commit()
+                assert entries(session) == {upload.path: ATTACHED}
+                for each in (*copies[1:], saved):
+                    session.add(MODELS.document(file=each))
+                    with pytest.raises(UsedToken):
+                        session.commit()
+                    session.rollback()
+                assert rows(session) == 1
+                # What a row has is a file like any other, and so is each copy of that.
+                session.add(MODELS.document(cover=make_copy(document.file), pages=[make_copy(document.file)]))
+                session.commit()
+                assert rows(session) == 2
+
+    def test_a_copy_in_its_transaction(self, db: Database, store: Store) -> None:
+        """Once a flush has given it to a row, another row may be given a copy of it."""
+
+        @db
+        def scenario(sessions: Sessions) -> None:
+            with make(sessions) as session:
+                document = MODELS.document(file=uploaded(upload_to(session)))
+                session.add(document)
+                session.flush()
+                session.add(MODELS.document(cover=copy(document.file), pages=[document.file]))
+                session.commit()
+                assert rows(session) == 2
+
     def test_what_was_spent_with_it(self, db: Database, store: Store) -> None:
         """A flush that is refused for one of its uploads spends none, also if the transaction goes on."""
 
@@ -417,8 +521,8 @@ class TestRefused:
                     session.execute(insert(without_outbox.Document).values(file=uploaded(upload), pages=[]))
                 assert store.paths() == {upload.path}
 
-    @pytest.mark.parametrize("saved", [False, True])
-    def test_by_a_connection(self, world: Database, store: Store, saved: bool) -> None:
+    @pytest.mark.parametrize("saved", [False, True, "a copy"])
+    def test_by_a_connection(self, world: Database, store: Store, saved: bool | str) -> None:
         """A statement that passes no session could not spend it, and is refused."""
 
         @world
@@ -427,6 +531,8 @@ class TestRefused:
                 attached = uploaded(upload_to(session))
                 if saved:
                     attached.save()
+                if saved == "a copy":
+                    attached = copy(attached)
                 table = MODELS.document.__table__
                 with pytest.raises(PendingFile, match="direct upload"):
                     session.connection().execute(insert(table).values(file=attached, pages=[]))
@@ -747,6 +853,61 @@ class TestAtOnce:
                 getattr(session, end)()
                 assert second.result(30) is (UsedToken if end == "commit" else None)
                 assert (rows(session), len(store)) == (1, 2)
+
+    @on("postgresql", "mariadb", inline_only=True)
+    @pytest.mark.parametrize("end", ["commit", "rollback"])
+    def test_in_doubt(self, db: Database, store: Store, end: str) -> None:
+        """When a session does not learn whether it was attached, the next try does, and spends it if it was not."""
+
+        @db
+        def scenario(sessions: Sessions) -> None:
+            with make(sessions) as session:
+                upload = upload_to(session)
+                session.commit()
+            attached = uploaded(upload)
+            with sessions(twophase=True) as session:
+                session.add(MODELS.document(file=attached))
+                session.flush()
+                connection = session.connection()
+                xid = cast("Any", connection.get_transaction()).xid
+                session.prepare()
+                connection.invalidate()
+                with suppress(SQLAlchemyError, AttributeError):
+                    session.rollback()
+            finish(sessions, xid, end.upper())
+            with make(sessions) as session:
+                session.add(MODELS.document(file=attached))
+                if end == "commit":
+                    with pytest.raises(UsedToken):
+                        session.commit()
+                    session.rollback()
+                else:
+                    session.commit()
+                assert (rows(session), entries(session)) == (1, {upload.path: ATTACHED})
+                session.add(MODELS.document(file=uploaded(upload)))
+                with pytest.raises(UsedToken):
+                    session.commit()
+
+    @on("postgresql", "mariadb", inline_only=True)
+    def test_rolled_back_between_two_phases(self, db: Database, store: Store) -> None:
+        """What was prepared and taken back can be tried again, and then spends the upload."""
+
+        @db
+        def scenario(sessions: Sessions) -> None:
+            with make(sessions) as session:
+                upload = upload_to(session)
+                session.commit()
+            attached = uploaded(upload)
+            with sessions(twophase=True) as session:
+                session.add(MODELS.document(file=attached))
+                session.flush()
+                session.prepare()
+                session.rollback()
+            with make(sessions) as session:
+                assert entries(session) == {upload.path: UPLOAD}
+                session.add(MODELS.document(file=attached))
+                session.commit()
+                assert entries(session) == {upload.path: ATTACHED}
 
     @on("postgresql", "mariadb", inline_only=True)
     def test_uploads_begin_meanwhile(self, db: Database, store: Store) -> None:

@@ -1,13 +1,16 @@
 """What is answered to one request, on its way out; and what ASGI calls things (version 3.0)."""
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from lading.errors import LadingError
+from lading.errors import LadingError, SlowBody, StoreError
 from lading.problems import Problem, problem_of
+
+log = logging.getLogger("lading")
 
 # Frameworks type these each in a way of their own, and none of the types fits another.
 Scope: TypeAlias = Any
@@ -109,8 +112,16 @@ class _Client:
 
 
 async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    """Wait until the client goes away; for ever where nobody tells.
+
+    A middleware that has read the body may give it again whenever it is asked, without waiting for anything: to go on
+    asking would leave the event loop to nobody else.
+    """
+    over = False
+    while (message := await receive())["type"] != "http.disconnect":
+        if over:
+            await asyncio.Event().wait()
+        over = not message.get("more_body", False)
 
 
 class Application(ABC):
@@ -128,11 +139,26 @@ class Application(ABC):
         try:
             reply = await self.respond(scope, receive)
         except LadingError as error:
-            problem = problem_of(error)
+            problem = answer_to(error)
             if problem is None:
                 raise
-            reply = refusal(scope, problem)
+            reply = refusal(scope, problem, closing(scope, error))
         await reply(scope, receive, send)
+
+
+def answer_to(error: LadingError) -> Problem | None:
+    """What a client is told of an error, as `problem_of` has it; a store's failure is logged, since it tells nobody."""
+    problem = problem_of(error)
+    if problem is not None and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        of_store = {"backend": error.backend, "path": error.path} if isinstance(error, StoreError) else {}
+        log.error("a request was answered with %d: %s", problem.status, error, exc_info=error, extra=of_store)
+    return problem
+
+
+def closing(scope: Scope, error: LadingError) -> list[tuple[str, str]]:
+    """The header that ends the connection of who is too slow (RFC 9110, section 15.5.9), which HTTP/2 has no more."""
+    is_slow = isinstance(error, SlowBody) and scope.get("http_version", "").startswith("1")
+    return [("connection", "close")] if is_slow else []
 
 
 def refusal(scope: Scope, problem: Problem, headers: Iterable[tuple[str, str]] = ()) -> Reply:

@@ -1,5 +1,6 @@
 """What signed URLs grant, served."""
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -9,8 +10,8 @@ from lading import clock
 from lading.asgi.reading import reading
 from lading.asgi.reply import Application, Receive, Reply, Scope, Send, headers_of, plain_refusal
 from lading.asgi.writing import writing
-from lading.backends.protocols import LONGEST, Signs
-from lading.errors import ConfigurationError, InvalidToken
+from lading.backends.protocols import LONGEST, Signs, StorageBackend
+from lading.errors import BackendNotRegistered, ConfigurationError, InvalidPath, InvalidToken, ObjectNotFound
 from lading.media import is_active
 from lading.ops.retry import Retrying
 from lading.policy import ANYTHING, Policy
@@ -19,6 +20,8 @@ from lading.serving import Representation, while_it_is_good
 from lading.signer import Grant, UploadGrant, UrlSigner
 from lading.storages import Storages, storages
 from lading.worlds import asyncio_world
+
+log = logging.getLogger("lading")
 
 Mode: TypeAlias = Literal["proxy", "redirect"]
 """Whether files come through the application, or from a store that signs URLs itself."""
@@ -80,7 +83,7 @@ class FileServer(Application):
 
         Raises:
             InvalidToken, ExpiredToken: the URL is not good, or not any more.
-            ObjectNotFound: there is no such object.
+            ObjectNotFound: there is no such object, or nothing can lie there (any more).
             Refused, RequestError: an upload is not what it may be, or cannot be read.
             StoreError: the store failed.
         """
@@ -96,10 +99,14 @@ class FileServer(Application):
             return plain_refusal(scope, HTTPStatus.METHOD_NOT_ALLOWED, [("allow", allowed)])
         if method == "PUT":
             return await self._write(scope, receive, self._signer.read_upload(name))
-        return await self._read(scope, self._signer.read(parent))
+        grant = self._signer.read(parent)
+        try:
+            return await self._read(scope, grant)
+        except InvalidPath as error:
+            raise ObjectNotFound("no object can lie there", backend=grant.backend, path=grant.path) from error
 
     async def _read(self, scope: Scope, grant: Grant) -> Reply:
-        backend = self._storages.get_backend(grant.backend)
+        backend = self._backend(grant)
         driver = backend.driver(asyncio_world)
         left = grant.expires_at - clock.now()
         if self._redirects and isinstance(driver, Signs) and _may_redirect(scope, grant, left):
@@ -129,11 +136,19 @@ class FileServer(Application):
             scope,
             receive,
             grant,
-            backend=self._storages.get_backend(grant.backend),
+            backend=self._backend(grant),
             policy=policy,
             admission=self._admission,
             pace=self._pace,
         )
+
+    def _backend(self, grant: Grant | UploadGrant) -> StorageBackend:
+        """Where a grant leads; a URL may outlive its store, and its holder can no more help it than find it."""
+        try:
+            return self._storages.get_backend(grant.backend)
+        except BackendNotRegistered as error:
+            log.warning("a signed URL leads to no store: %s", error, extra={"backend": grant.backend})
+            raise ObjectNotFound(str(error), backend=grant.backend, path=grant.path) from error
 
     def _is_separate(self, scope: Scope) -> bool:
         """Whether the request came to the origin where nothing but files is served."""

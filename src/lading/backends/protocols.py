@@ -100,7 +100,10 @@ class Copies(Protocol):
 
 @runtime_checkable
 class Signs(Protocol):
-    """A driver whose store honours signed URLs."""
+    """A driver whose store honours signed URLs.
+
+    What else a store takes on a request that has one differs: see `lading.uploads.is_kept_to`.
+    """
 
     async def sign(self, path: str, *, method: str, expires_in: int) -> str:
         """A URL that allows one HTTP method (`"GET"` or `"PUT"`) on one object for `expires_in` seconds."""

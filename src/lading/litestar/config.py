@@ -35,11 +35,14 @@ class DirectUploads:
 
     Args:
         guards: who may ask; at least one.
-        principal: who a request is from. An id serves only whom it was given to; without this it serves whoever has it,
-            as does one that was given to `None`.
+        principal: who a request is from. An id serves only whom it was given to, and one that was given to `None` only
+            who is `None`, too; without this it serves whoever has it.
         expires_in: seconds in which the upload must have begun, from 1 to 604,800 (7 days).
         keep_for: how long an upload waits to be attached before it is deleted; not less than `expires_in`.
         prefix: of the paths of uploads, where a store can be told to delete what is old.
+        trust_endpoint: whether an S3 server that is not Amazon's refuses a request with headers that its URL was not
+            signed for, `x-amz-copy-source` above all. Unless that is known of it uploads come through the application:
+            with that header an upload URL reads every object whose path is known.
 
     Raises:
         ConfigurationError: there is no guard, a time is out of range, or the prefix is no path.
@@ -50,6 +53,7 @@ class DirectUploads:
     expires_in: int = 3600
     keep_for: timedelta = timedelta(days=1)
     prefix: str = "uploads"
+    trust_endpoint: bool = False
 
     def __post_init__(self) -> None:
         if not self.guards:

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from lading import clock
 from lading.asgi.writing import SLACK
-from lading.backends.protocols import Signs
-from lading.errors import BackendNotRegistered, ConfigurationError, InvalidToken, Mismatch, NotSupported
+from lading.backends.protocols import Signs, StorageBackend
+from lading.errors import BackendNotRegistered, ConfigurationError, InvalidToken, Mismatch, NotSupported, StoreError
 from lading.file import FileObject, uploaded
 from lading.litestar import current, openapi, problems
 from lading.litestar.config import DirectUploads
@@ -25,7 +25,7 @@ from lading.litestar.staged import Staged
 from lading.orm.outbox import Entry, Outbox
 from lading.policy import Policy
 from lading.signer import UploadGrant, UrlSigner
-from lading.uploads import Upload, begin, headers
+from lading.uploads import Upload, begin, headers, is_kept_to
 from lading.worlds import asyncio_world
 
 
@@ -127,21 +127,22 @@ class Direct:
         self._serves = serves
         self._through_us = through_us
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Make sure, when the application starts, that uploads have somewhere to go.
 
-        A backend that is not registered by then is not asked.
+        A backend that is not registered by then is not asked, and one that cannot sign just now is not judged.
 
         Raises:
-            ConfigurationError: a store signs no URLs, and the application does not serve its own.
+            ConfigurationError: a store signs no URLs, or none that it is known to keep to, and the application does not
+                serve its own.
         """
         for policy in () if self._serves else self._policies.values():
             try:
                 place = policy.place
-            except BackendNotRegistered:
+                if await self._url_of_store(place, f"{self._config.prefix}/any") is None:
+                    raise _nowhere(place.key)
+            except (BackendNotRegistered, StoreError):
                 continue
-            if not isinstance(place.driver(asyncio_world), Signs):
-                raise _nowhere(place.key)
 
     async def begin(self, request: Request[Any, Any, Any], data: UploadRequest) -> UploadTicket:
         """Let a client upload one file.
@@ -225,20 +226,29 @@ class Direct:
         return policy
 
     async def _url(self, policy: Policy, grant: UploadGrant) -> str:
-        driver = policy.storages.get_backend(grant.backend).driver(asyncio_world)
-        if isinstance(driver, Signs) and not self._through_us:
-            try:
-                return await driver.sign(grant.path, method="PUT", expires_in=self._config.expires_in)
-            except NotSupported:  # some filesystems of fsspec sign reads alone
-                pass
+        url = await self._url_of_store(policy.storages.get_backend(grant.backend), grant.path)
+        if url is not None:
+            return url
         if not self._serves:
             raise _nowhere(grant.backend)
         return self._signer.sign_upload(grant)
 
+    async def _url_of_store(self, backend: StorageBackend, path: str) -> str | None:
+        """What the store has signed, where clients may be given that."""
+        driver = backend.driver(asyncio_world)
+        if self._through_us or not isinstance(driver, Signs):
+            return None
+        try:
+            url = await driver.sign(path, method="PUT", expires_in=self._config.expires_in)
+        except NotSupported:  # some filesystems of fsspec sign reads alone
+            return None
+        return url if self._config.trust_endpoint or is_kept_to(url, backend) else None
+
 
 def _nowhere(backend: str) -> ConfigurationError:
     return ConfigurationError(
-        f"backend {backend!r} signs no uploads, and the application serves none of its own URLs: uploads is off"
+        f"backend {backend!r} signs no uploads, or is no store that is known to take only what was signed "
+        "(trust_endpoint), and the application serves none of its own URLs: uploads is off"
     )
 
 

@@ -118,6 +118,8 @@ def of(handler: HTTPRouteHandler) -> Fields | None:
     body = data.kwarg_definition
     media_type = body.media_type if isinstance(body, BodyKwarg) and body.media_type else RequestEncodingType.JSON
     media = str(getattr(media_type, "value", media_type))
+    if handler.parsed_data_field is None and media in (RequestEncodingType.MULTI_PART, RequestEncodingType.URL_ENCODED):
+        return None  # Litestar takes what a dependency alone asks for as JSON, whatever that says
     namespace = handler.resolve_signature_namespace()
     look = _look(data.raw, "data", _markers(data.metadata))
     if look is not None:

@@ -22,6 +22,9 @@ TEXT = 64 * KiB
 TEXTS = MiB
 """Bytes of all text fields of a form."""
 
+FILES = 100
+"""Files of a form, also empty ones: each of them costs a request to the store."""
+
 
 class Form:
     """One form on its way in, in one pass and in the task of its request.
@@ -43,13 +46,14 @@ class Form:
         self._spooled: list[UploadFile] = []
         self._text = TEXTS
         self._files = Counter[str]()
+        self._count = 0
 
     async def read(self) -> dict[str, Any]:
         """The values as Litestar's own parser gives them, but that files of columns are stored `FileObject`s.
 
         Raises:
             MalformedBody: it is no well-formed form, or has two files for one.
-            TooLarge: there are too many parts, or too much text.
+            TooLarge: there are too many parts or files, or too much text.
             Refused, StoreError: see `lading.ops.save.save`.
         """
         values: defaultdict[str, list[Any]] = defaultdict(list)
@@ -77,6 +81,7 @@ class Form:
         first = await self._parts.piece()
         if not first and not part.filename:
             return ""
+        self._check_count(part.filename or "")
         self._files[field.attribute] += 1
         if self._files[field.attribute] > 1 and not field.many:
             raise MalformedBody(f"the field {part.name!r:.80} takes one file, and several were sent")
@@ -86,8 +91,15 @@ class Form:
         self._staged.add(file)
         return file
 
+    def _check_count(self, filename: str) -> None:
+        self._count += 1
+        if self._count > FILES:
+            message = f"the form has too many files: it may have {FILES}"
+            raise TooLarge(message, filename=filename, limit=FILES, actual=self._count)
+
     async def _keep(self, part: MultipartSegment, filename: str) -> UploadFile:
         """Spool a file that goes to no column, as Litestar does."""
+        self._check_count(filename)
         upload = UploadFile(part.content_type or "text/plain", filename, headers=dict(part.headerlist))
         self._spooled.append(upload)
         async for piece in self._parts.rest():

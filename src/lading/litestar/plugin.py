@@ -93,6 +93,7 @@ class LadingPlugin(InitPlugin, ReceiveRoutePlugin, OpenAPISchemaPlugin):
         }
         app_config.state[config.name] = config.storages
         app_config.middleware = [current.remembering, staged.removing, *app_config.middleware]
+        app_config.before_send.append(staged.look_again)
         if self._sweeping is not None:
             self._sweeping.register(app_config)
         self._uncompressed = _never_compress(app_config, mounted)
@@ -133,11 +134,12 @@ class LadingPlugin(InitPlugin, ReceiveRoutePlugin, OpenAPISchemaPlugin):
         )
         routes = app_config.route_handlers
         if config.downloads:
-            routes.append(
-                downloads.download_route(path, signer, config.storages, server=server, guards=config.download_guards)
-            )
+            opt = downloads.left_out(app_config, config.download_guards)
+            routes.append(downloads.download_route(path, server, guards=config.download_guards, opt=opt))
         if config.uploads:
-            routes.append(downloads.put_route(path, server, guards=config.upload_guards))
+            opt = downloads.left_out(app_config, config.upload_guards)
+            route = downloads.put_route(path, server, memory=config.upload_memory, guards=config.upload_guards, opt=opt)
+            routes.append(route)
         direct = None
         if config.direct_uploads is not None and config.sweeper is not None:
             direct = Direct(

@@ -7,8 +7,10 @@ from litestar import Request, Response
 from litestar.config.app import AppConfig
 from litestar.exceptions import HTTPException, InternalServerException
 
+from lading.asgi.reply import answer_to, closing
 from lading.errors import (
     ClientGone,
+    InvalidPath,
     InvalidToken,
     LadingError,
     MalformedBody,
@@ -17,7 +19,7 @@ from lading.errors import (
     RequestError,
     StoreError,
 )
-from lading.problems import Problem, problem_of
+from lading.problems import Problem
 
 _GONE = "client disconnected prematurely"
 """What Litestar says when it reads a body, with 500; where a client has closed its half alone, it gets the answer."""
@@ -25,10 +27,10 @@ _GONE = "client disconnected prematurely"
 
 def answer(request: Request[Any, Any, Any], error: LadingError) -> Response[bytes]:
     """The problem document of an error."""
-    problem = problem_of(error)
+    problem = answer_to(error)
     if problem is None:
         raise error
-    headers = problem.headers
+    headers = {**problem.headers, **dict(closing(request.scope, error))}
     return Response(
         problem.encode(), status_code=problem.status, media_type=headers.pop("content-type"), headers=headers
     )
@@ -38,7 +40,7 @@ def register(config: AppConfig) -> None:
     """Answer lading's errors, where the application has said nothing about them."""
     own = cast("dict[Any, Any]", config.exception_handlers)  # pyright: ignore[reportUnknownMemberType]
     if LadingError not in own:
-        kinds = (InvalidToken, NotUploaded, Refused, RequestError, StoreError)
+        kinds = (InvalidPath, InvalidToken, NotUploaded, Refused, RequestError, StoreError)
         config.exception_handlers = {**dict.fromkeys(kinds, answer), RecursionError: too_deep, **own}
 
 

@@ -11,7 +11,7 @@ from lading.errors import MalformedBody
 from lading.file import FileObject
 from lading.litestar.fields import FileField
 from lading.litestar.forms import stored
-from lading.receiving import RequestBody
+from lading.receiving import RequestBody, check_whole
 
 # RFC 6266, section 4.1, and RFC 8187, section 3.2.1; a quoted string may hold what is quoted by a backslash.
 _NAME = re.compile(r""";\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]+))""", re.IGNORECASE)
@@ -31,17 +31,26 @@ async def read(request: Request[Any, Any, Any], body: RequestBody, field: FileFi
         `None` for a body without a byte where the handler can do without a file.
 
     Raises:
-        MalformedBody: it is a form, or has two names.
         Refused, StoreError: see `lading.ops.save.save`.
     """
     claim, _ = request.content_type
-    if claim == "multipart/form-data":
-        raise MalformedBody("the body is to be the file itself, and not a form")
     first = await anext(body, b"")
     if not first and field.nullable:
         return None
     assert field.policy is not None
     return await stored(field.policy, name_of(request), None if claim in _SAYS_NOTHING else claim, _whole(first, body))
+
+
+def check(request: Request[Any, Any, Any]) -> None:
+    """Refuse what need not be read to be known as no file.
+
+    Raises:
+        MalformedBody: it is a form, or the part of a file, or has two names.
+    """
+    if request.content_type[0] == "multipart/form-data":
+        raise MalformedBody("the body is to be the file itself, and not a form")
+    check_whole(request.headers)
+    name_of(request)
 
 
 def name_of(request: Request[Any, Any, Any]) -> str:

@@ -3,10 +3,10 @@
 import logging
 from typing import Any, cast
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from lading.errors import LadingError
-from lading.file import FileObject, claim_of
+from lading.file import FileObject, claim_of, is_recognised, remember
 from lading.worlds import asyncio_world
 
 log = logging.getLogger("lading")
@@ -19,9 +19,13 @@ class Staged:
 
     They are nobody's until a flush gives them to a row, and again when its transaction has been rolled back. Where the
     answer to COMMIT was lost they stay: nobody knows whether a row names them.
+
+    Attributes:
+        broken_off: whether the request has left its middleware by an exception, so that its transaction may still end.
     """
 
     def __init__(self) -> None:
+        self.broken_off = False
         self._files: list[FileObject] = []
 
     @classmethod
@@ -32,15 +36,19 @@ class Staged:
 
     def add(self, file: FileObject) -> None:
         """A file was stored, or may be: a direct upload is when a flush or the handler does it."""
+        if file.is_stored:
+            remember(file)
         self._files.append(file)
 
     async def remove(self) -> None:
         """Delete what is nobody's, to the end even if the request is cancelled meanwhile.
 
         An object that cannot be deleted stays until a sweep, and is logged: whoever waits for an answer cannot help it.
+        One stays that may be of another request, which has stored the same under the same path.
         """
-        left = [file for file in self._files if file.is_stored and claim_of(file) == "free"]
-        self._files.clear()
+        free = [file for file in self._files if file.is_stored and claim_of(file) == "free"]
+        left = [file for file in free if not is_recognised(file)]
+        self._files = [file for file in self._files if file not in left]
         if left:
             await asyncio_world.finish(asyncio_world.each(_remove, left, left[0].storages.concurrency))
 
@@ -70,7 +78,22 @@ def removing(app: ASGIApp) -> ASGIApp:
         staged = known[_KEY] = Staged()
         try:
             await app(scope, receive, send)
+        except BaseException:
+            staged.broken_off = True
+            raise
         finally:
             await staged.remove()
 
     return handle
+
+
+async def look_again(message: Message, scope: Scope) -> None:
+    """A hook that removes what is left over when the last of the answer to an exception is sent.
+
+    Litestar makes that answer outside of all middleware, and whoever ends transactions as answers are sent does so only
+    then: until now the files were those of rows that had been flushed.
+    """
+    if message["type"] == "http.response.body" and not message.get("more_body"):
+        staged = cast("dict[str, Any]", scope).get(_KEY)
+        if staged is not None and staged.broken_off:
+            await staged.remove()

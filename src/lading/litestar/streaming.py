@@ -1,6 +1,6 @@
 """Handlers whose files go to the store as they arrive: who is let in, how much may come, and what is left of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +11,14 @@ from litestar.params import BodyKwarg
 from litestar.types import Empty
 from litestar.utils.scope.state import ScopeState
 
-from lading.errors import MalformedBody, TooManyUploads
+from lading.errors import ConfigurationError, MalformedBody, TooManyUploads
 from lading.litestar import raw
 from lading.litestar.fields import BESIDES_FILES, Fields, is_limited, limit
 from lading.litestar.forms import Form
 from lading.litestar.parts import Parts
 from lading.litestar.staged import Staged
 from lading.policy import ANYTHING, Policy
-from lading.receiving import PACE, Admission, Pace, RequestBody, cost_of
+from lading.receiving import PACE, Admission, Pace, Receive, RequestBody, cost_of, expects, length_of
 
 _MARK = "lading.streaming"
 
@@ -45,9 +45,21 @@ class Streaming:
 
         To be called before `bodies.prepare`, which shapes what is read here, and before anybody sets a limit. A second
         time is as good as none, so that several plugins may do it.
+
+        Raises:
+            ConfigurationError: the handler wants the bytes of the body besides.
         """
         if not fields.streamed or _MARK in handler.opt:
             return
+        wanting = (
+            handler.parsed_fn_signature,
+            *(d.parsed_fn_signature for d in handler.resolve_dependencies().values()),
+        )
+        if any("body" in signature.parameters for signature in wanting):
+            raise ConfigurationError(
+                f"{handler} stores the files of its body as they arrive, and has no `body` besides: do without one, "
+                "or without UploadTo"
+            )
         handler.opt[_MARK] = True
         bare: Any = handler  # generics without arguments, in Litestar
         hooks = [layer.before_request for layer in bare.ownership_layers if layer.before_request]
@@ -71,14 +83,15 @@ class _Hook:
         if self._first is not None and (answer := await self._first(request)):
             return answer
         state = ScopeState.from_scope(request.scope)
-        if state.form is not Empty or state.body is not Empty:
+        if state.form is not Empty:
             return None  # a middleware or a hook of the application has read it
-        length = _length(request)
+        read = state.body
+        receive, length = (request.receive, _length(request)) if read is Empty else (_again(read), len(read))
         if self._fields.multipart and (length == 0 or "content-type" not in request.headers):
             return None  # Litestar knows what to make of no body
         staged = Staged.of(request.scope)
         try:
-            await self._receive(request, state, staged, length)
+            await self._receive(request, receive, state, staged, length)
         except BaseException:
             await staged.remove()
             raise
@@ -86,14 +99,22 @@ class _Hook:
         return None
 
     async def _receive(
-        self, request: Request[Any, Any, Any], state: ScopeState, staged: Staged, length: int | None
+        self,
+        request: Request[Any, Any, Any],
+        receive: Receive,
+        state: ScopeState,
+        staged: Staged,
+        length: int | None,
     ) -> None:
-        body = RequestBody(request.receive, length=length, limit=self._limit(), pace=self._streaming.pace)
+        waits = expects(request.headers)
+        body = RequestBody(receive, length=length, limit=self._limit(), pace=self._streaming.pace, expects=waits)
         try:
             body.check()
+            form = self._form(request, body, staged)
+            await body.begin()
             async with self._streaming.admission.enter(self._cost(length)):
-                if self._fields.multipart:
-                    state.form = await self._form(request, body, staged).read()
+                if form is not None:
+                    state.form = await form.read()
                     return
                 assert self._fields.whole is not None
                 file = await raw.read(request, body, self._fields.whole)
@@ -106,7 +127,11 @@ class _Hook:
             await body.drain()
             raise
 
-    def _form(self, request: Request[Any, Any, Any], body: RequestBody, staged: Staged) -> Form:
+    def _form(self, request: Request[Any, Any, Any], body: RequestBody, staged: Staged) -> Form | None:
+        """The form that a body is; `None` where it is a file."""
+        if not self._fields.multipart:
+            raw.check(request)
+            return None
         kind, options = request.content_type
         if kind != RequestEncodingType.MULTI_PART:
             raise MalformedBody(f"the body is to be a form, of {RequestEncodingType.MULTI_PART.value}")
@@ -127,7 +152,10 @@ class _Hook:
 
     def _limit(self) -> int | None:
         """Of the whole body: what its files may have together, where that is known, and what the application says."""
-        total = 0 if self._fields.raw else BESIDES_FILES + (self._spool() or 0)
+        spool = 0 if self._fields.raw else self._spool()
+        if spool is None:
+            return self._own_limit
+        total = 0 if self._fields.raw else BESIDES_FILES + spool
         for field in self._fields:
             if not field.streamed:
                 continue
@@ -147,9 +175,13 @@ def _said_limit(handler: HTTPRouteHandler) -> int | None:
 
 def _length(request: Request[Any, Any, Any]) -> int | None:
     """Of the body as the application gets it: not what is sent where a middleware takes a coding off."""
-    said = request.headers.get("content-length")
-    if said is None or request.headers.get("content-encoding", "identity") != "identity":
-        return None
-    if not (said.isascii() and said.isdigit()):
-        raise MalformedBody(f"not a Content-Length: {said!r:.40}")
-    return int(said)
+    return length_of(request.headers) if request.headers.get("content-encoding", "identity") == "identity" else None
+
+
+def _again(content: bytes) -> Receive:
+    """What receives a body that a middleware has read whole, as one that logs it does."""
+
+    async def receive() -> Mapping[str, Any]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return receive

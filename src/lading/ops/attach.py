@@ -13,6 +13,7 @@ import msgspec
 from lading import media, paths, rules
 from lading.backends.protocols import Copies, Describes, ObjectInfo, Signs, StorageBackend
 from lading.errors import Mismatch, NotUploaded, ObjectNotFound, StoreError
+from lading.ops.gate import Gate
 from lading.ops.retry import Retrying, again
 from lading.ops.save import Draft, aim, copy_within, leave_nothing, save
 from lading.policy import Policy
@@ -24,6 +25,12 @@ from lading.worlds import World
 
 _UNSAID = ("Cache-Control", "Content-Encoding", "Content-Language")
 """Headers that stores keep with an object, and that nobody was told to send."""
+
+
+AT_ONCE = 16
+"""Uploads that one process attaches at a time, however many ask for it: each holds a few MiB of what it reads."""
+
+_gate = Gate(AT_ONCE)
 
 
 class UploadedSource:
@@ -85,7 +92,7 @@ async def attach(
 
     The store copies it by itself where it can, and the type is the announced one; the copy is then read once, for its
     checksum. Else what lies there is stored like any other content: also where a store signs requests and cannot tell
-    with which headers a client has sent its own.
+    with which headers a client has sent its own. So many at a time as `AT_ONCE` says; others wait.
 
     Args:
         draft: of the file.
@@ -102,14 +109,15 @@ async def attach(
         StoreError: the store failed, see `lading.ops.save.save`. Whatever is raised, no copy is left.
     """
     try:
-        info = await Retrying(backend, world).head(upload.path)
-        _compare(upload, "size", upload.size, info.size)
-        if _copies(backend, world):
-            kind = await _sniff(draft, info, backend, world)
-            if kind == upload.content_type:
-                return await _Copy(draft, upload, kind, info.size, backend, world).make(policy)
-        source = UploadedSource(upload, backend)
-        return await save(draft, source, backend, world, policy=policy, on_progress=on_progress)
+        async with _gate.passed(world):
+            info = await Retrying(backend, world).head(upload.path)
+            _compare(upload, "size", upload.size, info.size)
+            if _copies(backend, world):
+                kind = await _sniff(draft, info, backend, world)
+                if kind == upload.content_type:
+                    return await _Copy(draft, upload, kind, info.size, backend, world).make(policy)
+            source = UploadedSource(upload, backend)
+            return await save(draft, source, backend, world, policy=policy, on_progress=on_progress)
     except ObjectNotFound as error:
         if error.path != upload.path:
             raise

@@ -121,7 +121,7 @@ def _bound(file: object) -> dict[str, Any]:
     if not isinstance(file, FileObject):
         raise _NotAFileAtBind(f"a StoredObject column holds FileObjects, not {type(file).__name__}")
     whose = claim_of(file)
-    if whose == "free" and upload_of(file) is not None:
+    if whose in ("free", "unspent") and upload_of(file) is not None:
         raise _PendingAtBind(
             f"{file.filename!r} is a direct upload, which serves once: add an ORM instance to the session"
         )

@@ -34,7 +34,7 @@ from lading.backends.protocols import Driver, StorageBackend
 from lading.errors import BackendNotRegistered, ConfigurationError, StoreUnavailable
 from lading.orm.bridge import wait
 from lading.orm.neighbours import Neighbours
-from lading.orm.outbox import AT_ONCE, Entry, Outbox
+from lading.orm.outbox import AT_ONCE, ATTACHED, UPLOAD, Entry, Outbox
 from lading.orm.references import FileColumn, backend_of, named
 from lading.orm.sqlite import begin
 from lading.orm.triggers import refuse_unknown_tables
@@ -109,7 +109,7 @@ def drain(
         outbox: whose entries.
         columns: where rows may name objects; their registries say which backend a key is.
         paths: only entries of these paths, and those at once that nobody has tried to delete, however long they were
-            to stay.
+            to stay; but for direct uploads, where clients may still write.
         limit: entries after which it ends; those of one object stay together.
         batch: entries that are claimed, and deleted, together.
         lease: how long nobody else takes on what was claimed. It has to be longer than deleting a batch takes, with
@@ -164,7 +164,8 @@ def _due(outbox: Outbox, started: datetime, paths: Collection[str] | None) -> li
         return [and_(due, ~exists().where(*same, later.c.not_before > started))]
     several = sorted(set(paths))
     parts = [several[start : start + AT_ONCE] for start in range(0, len(several), AT_ONCE)]
-    return [and_(c.path.in_(part), or_(due, c.attempts == 0)) for part in parts]
+    untried = and_(c.attempts == 0, c.reason.not_in((UPLOAD, ATTACHED)))
+    return [and_(c.path.in_(part), or_(due, untried)) for part in parts]
 
 
 def _count(engine: Engine, outbox: Outbox, parts: Sequence[ColumnElement[bool]]) -> int:

@@ -285,6 +285,8 @@ def _ended(session: Session, transaction: SessionTransaction) -> None:
             raise page.failure
         if undone and not page.committed:
             cleanup.undo(page)
+        elif not page.committed:
+            page.doubt()
     finally:
         if transaction.parent is not None:
             ledger.page(_boundary(transaction.parent)).inherit(page)

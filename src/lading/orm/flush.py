@@ -1,7 +1,7 @@
 """One flush: put what is pending, see what rows let go of, and give each object to one row alone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,6 +57,10 @@ class Change(NamedTuple):
         """How objects that are named here get deleted, where there is an outbox."""
         return disposal_of(session, self.slot.table.metadata, mapper=self.state.mapper)
 
+    def connection(self, session: Session) -> Connection:
+        """The connection on which it will be written."""
+        return session.connection(bind_arguments={"mapper": self.state.mapper})
+
     def swap(self, old: FileObject, new: FileObject) -> None:
         """Put another file in the place of one."""
         instance = self.state.obj()
@@ -102,8 +106,8 @@ def prepare(
     page, plan = Page(), ledger.plan
     try:
         wanted = _placed(session, changes)
-        uploads.check((each.file, each.policy, each.outbox) for each in wanted)
-        put(page, _pending(wanted))
+        uploads.check(_announced(session, changes))
+        put(page, wanted)
         rows = _rows(session, changes, departing, slots)
         leaving = {change.place: rows.of(change) - plan.moved for change in changes}
         leaves = {state: rows.all_of(state) for state in departing if state not in rows.switched}
@@ -117,8 +121,7 @@ def prepare(
         _give(session, page, changes, leaving, free.union(*leaves.values()), ledger)
         for change in changes if page.reused else ():
             if disposal := change.disposal(session):
-                connection = session.connection(bind_arguments={"mapper": change.state.mapper})
-                check_paths(page, change.files, disposal.outbox, connection)
+                check_paths(page, change.files, disposal.outbox, change.connection(session))
         uploads.spend(_attached(session, ledger, page, changes))
         homes = {key_of(file): change.place for change in changes for file in change.files}
         plan.add(homes, leaving, leaves, page.kept)
@@ -232,25 +235,26 @@ def _each(one: Any, wanted: Sequence[Wanted]) -> None:
 
 
 def _placed(session: Session, changes: Iterable[Change]) -> list[Wanted]:
-    """All files that are to go somewhere; a column's defaults fill what they leave open."""
-    wanted: list[Wanted] = []
+    """The files that have to be stored, each once; a column's defaults fill what they leave open."""
+    wanted: dict[int, Wanted] = {}
     for change in changes:
         column = change.slot.type
         for file in change.files:
             place(file, column.backend, column.storages)
             check_registry(file, column.storages)
-            if not file.is_stored or upload_of(file) is not None:
-                wanted.append(change.wanted(session, file))
-    return wanted
+            if not file.is_stored and id(file) not in wanted:
+                wanted[id(file)] = change.wanted(session, file)
+    return list(wanted.values())
 
 
-def _pending(wanted: Iterable[Wanted]) -> list[Wanted]:
-    """Those that have to be stored, each once."""
-    pending: dict[int, Wanted] = {}
-    for each in wanted:
-        if not each.file.is_stored:
-            pending.setdefault(id(each.file), each)
-    return list(pending.values())
+def _announced(session: Session, changes: Iterable[Change]) -> Iterator[uploads.Announced]:
+    """The direct uploads that are to go somewhere, stored or not."""
+    for change in changes:
+        for file in change.files:
+            if (upload := upload_of(file)) is not None:
+                disposal = change.disposal(session)
+                outbox = None if disposal is None else disposal.outbox
+                yield uploads.Announced(file, upload, change.slot.policy, outbox, partial(change.connection, session))
 
 
 def _attached(session: Session, ledger: Ledger, page: Page, changes: Iterable[Change]) -> list[uploads.Spending]:
@@ -261,7 +265,7 @@ def _attached(session: Session, ledger: Ledger, page: Page, changes: Iterable[Ch
         for file in {id(file): file for file in change.files if id(file) in given}.values():
             if (upload := upload_of(file)) is None or (disposal := change.disposal(session)) is None:
                 continue
-            connection = session.connection(bind_arguments={"mapper": change.state.mapper})
+            connection = change.connection(session)
             ledger.commit.watch(connection)
             found.append((connection, disposal.outbox, upload))
     return found

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import InstanceState, Mapper
 
-from lading.file import Claim, FileObject, claim, claim_of, restore, seize, state_of
+from lading.file import Claim, FileObject, claim, claim_of, restore, seize, state_of, upload_of
 from lading.ops.save import Draft
 from lading.orm.doubt import Commit
 from lading.orm.key import Key, key_of
@@ -125,6 +125,12 @@ class Page:
         """Make the files what they were, since all of this has come to nothing."""
         for before in reversed(self.given):
             restore(*before)
+
+    def doubt(self) -> None:
+        """Nobody knows whether rows name the files: whether their direct uploads are spent is seen when one tries."""
+        for before in self.given:
+            if before.claim == "free" and upload_of(before.file) is not None:
+                claim(before.file, "unspent")
 
     def forget_unwritten(self) -> None:
         """Make the files what they were that were given to a row and never written to it."""

@@ -263,7 +263,11 @@ def _take(
             found.append(Wanted(file, column.policy, disposal))
         else:
             raise OwnedFile(f"{file.filename!r} belongs to another row; add an ORM instance, and it is moved or copied")
-    uploads.check((each.file, each.policy, each.outbox) for each in (*new, *found))
+    uploads.check(
+        uploads.Announced(each.file, upload, each.policy, each.outbox, lambda: connection)
+        for each in (*new, *found)
+        if (upload := upload_of(each.file)) is not None
+    )
     put(page, new)
     if disposal is not None and page.reused:
         check_paths(page, [item.file for item in new], disposal.outbox, connection)

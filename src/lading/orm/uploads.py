@@ -1,16 +1,17 @@
 """Direct uploads on their way to rows: each serves once, in the column that it was made for."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lading import clock
 from lading.errors import ConfigurationError, ExpiredToken, InvalidToken, LadingError, UsedToken
-from lading.file import FileObject, claim_of, upload_of
-from lading.orm.outbox import ATTACHED, Outbox
+from lading.file import FileObject, claim_of
+from lading.orm.outbox import ATTACHED, UPLOAD, Outbox
+from lading.orm.sqlite import is_idle
 from lading.policy import Policy
 from lading.uploads import Upload
 
@@ -18,21 +19,36 @@ Spending: TypeAlias = tuple[Connection, Outbox, Upload]
 """An upload that a transaction puts on a row, and where that is written down."""
 
 
-def check(files: Iterable[tuple[FileObject, Policy, Outbox | None]]) -> None:
-    """Make sure that what rows are about to be given are uploads for them, before anything is copied.
+class Announced(NamedTuple):
+    """A direct upload that a row is about to be given.
 
-    Args:
-        files: with what their columns ask, and the outboxes of their tables.
+    Attributes:
+        file: what the row is given.
+        upload: what it is made from.
+        policy: of the row's column.
+        outbox: of its table.
+        connect: gives the connection on which it will be written.
+    """
+
+    file: FileObject
+    upload: Upload
+    policy: Policy
+    outbox: Outbox | None
+    connect: Callable[[], Connection]
+
+
+def check(announced: Iterable[Announced]) -> None:
+    """Make sure that what rows are about to be given are uploads for them, before anything is copied.
 
     Raises:
         InvalidToken: an upload is for another column.
-        UsedToken: two files are of one upload.
+        UsedToken: two files are of one upload, or it is attached already.
+        ExpiredToken: one is deleted or about to be.
         ConfigurationError: the tables have no outbox.
     """
     seen: dict[tuple[str, str], FileObject] = {}
-    for file, policy, outbox in files:
-        upload = upload_of(file)
-        if upload is None or claim_of(file) != "free":
+    for file, upload, policy, outbox, connect in announced:
+        if claim_of(file) not in ("free", "unspent"):
             continue
         if upload.policy.name is None or upload.policy.name != policy.name:
             raise InvalidToken(f"the upload of {upload.filename!r} is for another column")
@@ -40,6 +56,24 @@ def check(files: Iterable[tuple[FileObject, Policy, Outbox | None]]) -> None:
             raise ConfigurationError("direct uploads need an outbox, which says which of them wait: Outbox(metadata)")
         if seen.setdefault(upload.entry, file) is not file:
             raise _used(upload)
+        _look(connect(), outbox, upload)
+
+
+def _look(connection: Connection, outbox: Outbox, upload: Upload) -> None:
+    """Refuse early what `spend` would refuse: else whoever hands in one id again and again has each time a copy made.
+
+    What an old snapshot does not show is left to that. So is everything within a transaction of SQLite: who has read in
+    one keeps others from writing while the store copies, and may then not write itself.
+    """
+    if connection.dialect.name == "sqlite" and not is_idle(connection):
+        return
+    c = outbox.table.c
+    asked = select(c.reason, c.attempts).where(c.backend == upload.backend, c.path == upload.path)
+    for reason, attempts in connection.execute(asked).all():
+        if reason == ATTACHED:
+            raise _used(upload)
+        if reason == UPLOAD and attempts:
+            raise _expired(upload)
 
 
 def spend(uploads: Collection[Spending]) -> None:
@@ -70,6 +104,10 @@ def _refusal(connection: Connection, outbox: Outbox, upload: Upload) -> LadingEr
     asked = select(c.reason).where(c.backend == upload.backend, c.path == upload.path).with_for_update()
     if ATTACHED in connection.execute(asked).scalars().all():
         return _used(upload)
+    return _expired(upload)
+
+
+def _expired(upload: Upload) -> ExpiredToken:
     message = f"the time of the upload of {upload.filename!r} is over, or nothing has waited for it"
     return ExpiredToken(message, expired_at=clock.now())
 
