@@ -5,6 +5,7 @@ import hashlib
 import logging
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -122,6 +123,28 @@ def test_a_signed_url(storages: Storages, kind: Kind) -> None:
         assert client.get(url, headers={"if-match": '"x"'}).status_code == 412
         beyond = client.get(url, headers={"range": "bytes=10-"})
         assert (beyond.status_code, beyond.json()["type"]) == (416, "urn:lading:problem:range-not-satisfiable")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_curl(memory: Storages, tmp_path: Path, kind: Kind) -> None:
+    """Curl takes ranges, and goes on with a download that was broken off."""
+    content = bytes(range(256)) * 30_000
+    url = save(memory, "film.bin", content).sign()
+    target = tmp_path / "film.bin"
+
+    def curl(*arguments: str) -> bytes:
+        try:
+            return subprocess.run(["curl", "-sS", "--fail", *arguments], capture_output=True, check=True).stdout
+        except FileNotFoundError:
+            pytest.skip("curl is not installed: make services")
+
+    with serving(server_of(memory), kind) as base:
+        assert curl("-r", "2-4", base + url) == content[2:5]
+        assert curl("-r", "-3", base + url) == content[-3:]
+        assert curl("-r", "0-1,4-5", base + url).count(b"content-range: bytes ") == 2
+        target.write_bytes(content[:1_000_000])
+        curl("-C", "-", "-o", str(target), base + url)
+    assert target.read_bytes() == content
 
 
 @pytest.mark.parametrize("kind", KINDS)
