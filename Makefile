@@ -12,7 +12,8 @@ BIN = $(VENV)/bin
 WANTED_DEMO := -e '.[litestar]' --group example
 WANTED_TEST := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group test
 WANTED_DEV := -e '.[cli,fsspec,litestar,magic,pydantic,s3]' --group dev
-LEG := PYTEST_ARGS="-q -x -m 'not slow'"
+# What other Pythons have no say in is left out: stores, the browser's page, and the tests of testing.
+LEG := PYTEST_ARGS="-q -x -m 'not slow' --ignore tests/backends --ignore tests/testing --ignore-glob '*_page*.py'"
 # Only what asks something of SQLAlchemy.
 OF_SQLALCHEMY := tests/orm $(addprefix tests/test_,alembic.py backups.py cli.py litestar.py litestar_direct.py sweeper.py) \
 	tests/examples/test_guide.py tests/examples/test_documents.py README.md docs

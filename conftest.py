@@ -8,6 +8,7 @@ import ast
 import asyncio
 import inspect
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def leave(namespace: dict[str, Any]) -> None:
             namespace["__runner__"].run(value.dispose())
     storages.clear_backends()
     storages.signer = None
+    # A configuration with a metadata of its own makes that the one of every application in the process.
+    if (alchemy := sys.modules.get("advanced_alchemy.base")) is not None:
+        alchemy.metadata_registry.set(None, alchemy.orm_registry.metadata)
     namespace["__runner__"].close()
     os.chdir(namespace["__back__"])
     namespace["__directory__"].cleanup()

@@ -332,7 +332,9 @@ def test_a_session_that_commits_by_itself(memory: ObstoreBackend, tmp_path: Path
         db_session.add(Document(title=data.title, file=data.file, pages=data.pages or []))
 
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/rows.sqlite", poolclass=NullPool)
-    config = SQLAlchemyAsyncConfig(engine_instance=engine, before_send_handler="autocommit", metadata=Base.metadata)
+    config = SQLAlchemyAsyncConfig(
+        engine_instance=engine, before_send_handler="autocommit", metadata=Base.metadata, bind_key="forms"
+    )
     app = App(tmp_path, plugins=[SQLAlchemyPlugin(config)], route_handlers=[create])
     with TestClient(app.asgi) as client:
         answer = client.post("/autocommit", content=form(TITLE, ("file", "a.txt", b"x")), headers=MULTIPART)
@@ -359,7 +361,9 @@ def test_a_transaction_that_outlives_the_middleware(memory: ObstoreBackend, tmp_
             raise asyncio.CancelledError  # what a timeout raises here when it is over
 
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/rows.sqlite", poolclass=NullPool)
-    config = SQLAlchemyAsyncConfig(engine_instance=engine, before_send_handler="autocommit", metadata=Base.metadata)
+    config = SQLAlchemyAsyncConfig(
+        engine_instance=engine, before_send_handler="autocommit", metadata=Base.metadata, bind_key="forms"
+    )
     app = App(tmp_path, plugins=[SQLAlchemyPlugin(config)], route_handlers=[create], middleware=[Limited()])
     with TestClient(app.asgi) as client:
         for title, status, rows in (("slow", 504, 0), ("fast", 201, 1), ("slow", 504, 1)):
