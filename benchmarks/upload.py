@@ -22,7 +22,7 @@ import obstore
 from litestar import Litestar, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
-from multipart import PushMultipartParser  # type: ignore[import-untyped]
+from multipart import PushMultipartParser  # type: ignore[import-untyped]  # it has no types
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar.datastructures import UploadFile
-from multipart import MultipartSegment  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+from multipart import (  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # it has no types
+    MultipartSegment,
+)
 
 from lading.errors import MalformedBody, TooLarge
 from lading.file import FileObject, store
